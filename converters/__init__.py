@@ -1,0 +1,1 @@
+"""Converters: Keras and ONNX models to int8 TFLite; for the workstation."""

@@ -1,0 +1,1 @@
+"""Commented configurations, one file per board."""

@@ -1,0 +1,29 @@
+"""Times: monotonic nanoseconds inside, RFC 3339 UTC with milliseconds where a value leaves the process."""
+
+import time
+from datetime import UTC, datetime
+
+
+def monotonic_ns() -> int:
+    """Return CLOCK_MONOTONIC in nanoseconds; the clock that V4L2 stamps its buffers with."""
+    return time.monotonic_ns()
+
+
+def wall_ns(moment_ns: int) -> int:
+    """Return the wall time, in nanoseconds since 1970, of a monotonic moment.
+
+    The offset is read now, so a clock that was set after the moment (no network at boot) gives the corrected time.
+    """
+    return time.time_ns() - (time.monotonic_ns() - moment_ns)
+
+
+def rfc3339(wall: int) -> str:
+    """Format nanoseconds since 1970 as ``2026-11-22T06:38:00.123Z``."""
+    seconds, rest = divmod(wall, 1_000_000_000)
+    stamp = datetime.fromtimestamp(seconds, UTC)
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+
+
+def now_rfc3339() -> str:
+    """Return the wall time of now as RFC 3339."""
+    return rfc3339(time.time_ns())

@@ -1,0 +1,1 @@
+"""The dashboard: one page, live, for every device on a broker."""

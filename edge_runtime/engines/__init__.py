@@ -1,0 +1,1 @@
+"""Engines: interpreters and their delegates."""

@@ -1,0 +1,1 @@
+"""Postprocessing: from output tensors to results."""

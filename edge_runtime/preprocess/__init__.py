@@ -1,0 +1,1 @@
+"""Preprocessing: from a frame to the input tensor of a model."""

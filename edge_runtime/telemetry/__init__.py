@@ -1,0 +1,1 @@
+"""What the device says of itself: resources, latencies, rates."""
