@@ -20,8 +20,8 @@ FrameFormat = Literal["rgb", "bgr", "gray", "yuyv", "i420", "jpeg", "picture", "
 """What ``Frame.data`` holds.
 
 ``rgb``, ``bgr``: (height, width, 3) uint8. ``gray``: (height, width) uint8. ``yuyv``: (height, width, 2) uint8, YUV
-4:2:2 packed. ``i420``: (height * 3 / 2, width) uint8, planar YUV 4:2:0. ``jpeg``: JPEG bytes of a camera (no EXIF is looked
-for). ``picture``: the bytes of a picture file of any kind Pillow reads (EXIF orientation is honoured). ``window``:
+4:2:2 packed. ``i420``: (height * 3 / 2, width) uint8, planar YUV 4:2:0. ``jpeg``: JPEG bytes of a camera (no EXIF is
+looked for). ``picture``: the bytes of a picture file of any kind Pillow reads (EXIF honoured). ``window``:
 (length, channels) float32 sensor samples or audio in -1..1.
 """
 
