@@ -1,0 +1,107 @@
+"""The interpreter with a model in it, in this process."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.engines.runtime import load_runtime, quiet_native_output
+from edge_runtime.errors import DelegateError, EngineError, ModelError
+from edge_runtime.types import TensorSpec
+
+NATIVE_ERRORS: Final = (RuntimeError, ValueError, TypeError, AttributeError, OSError, SystemError, MemoryError)
+"""What the interpreter's bindings raise for a bad model, a failed delegate or a wrong numpy."""
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section ``[engine]``."""
+
+    delegate: str = "auto"
+    """``auto``, ``cpu``, ``edgetpu`` or the path of a delegate library."""
+    threads: int | Literal["auto"] | None = None
+    """Interpreter threads; None leaves one core to everything else, ``auto`` measures."""
+
+
+def default_threads() -> int:
+    """Return one thread fewer than the cores this process may use, at least 1 and at most 4.
+
+    Decoding and preparing the next frame run beside the interpreter; with all cores taken both get slower.
+    """
+    return max(1, min(4, len(os.sched_getaffinity(0)) - 1))
+
+
+class LiteRtEngine:
+    """An ``Engine`` over a LiteRT or tflite-runtime ``Interpreter``. One thread at a time may call it."""
+
+    def __init__(
+        self,
+        model_path: str,
+        *,
+        threads: int = 1,
+        delegate_library: Any = None,
+        delegate: str = "cpu",
+        delegate_reason: str = "asked for",
+    ) -> None:
+        self.delegate = delegate
+        self.delegate_reason = delegate_reason
+        self.threads = threads
+        runtime = load_runtime()
+        self._runtime = runtime
+        try:
+            with quiet_native_output():
+                self._interpreter = runtime.module.Interpreter(
+                    model_path=model_path,
+                    num_threads=threads,
+                    experimental_delegates=[delegate_library] if delegate_library is not None else None,
+                )
+                self._interpreter.allocate_tensors()
+        except NATIVE_ERRORS as error:
+            reason = one_line(error)
+            if delegate_library is not None:
+                raise DelegateError(f"the delegate {delegate} does not take {model_path}: {reason}") from error
+            raise ModelError(f"{model_path}: {runtime.distribution} does not run this model: {reason}") from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.inputs = tuple(_spec(detail) for detail in inputs)
+        self.outputs = tuple(_spec(detail) for detail in outputs)
+        self._input_indices = tuple(detail["index"] for detail in inputs)
+        self._output_indices = tuple(detail["index"] for detail in outputs)
+
+    @property
+    def runtime(self) -> str:
+        """Return the interpreter's package and version."""
+        return self._runtime.version
+
+    def invoke(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """Run the model once and return copies of its outputs. Raises EngineError."""
+        interpreter = self._interpreter
+        try:
+            for index, value in zip(self._input_indices, inputs, strict=True):
+                interpreter.set_tensor(index, value)
+            interpreter.invoke()
+            return tuple(interpreter.get_tensor(index) for index in self._output_indices)
+        except NATIVE_ERRORS as error:
+            raise EngineError(f"invoke failed: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """Release the interpreter and its memory."""
+        self._interpreter = None
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first sentences of a native error on one line, at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    return TensorSpec(
+        name=detail["name"],
+        shape=tuple(int(n) for n in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )

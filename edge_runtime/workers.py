@@ -1,0 +1,361 @@
+"""Threads around the pipeline: one capture thread per source, prepare threads, one inference thread, one per sink.
+
+Plugins raise; only what is here retries, counts and logs. Every thread watches one event, ``stop``, and every thread's
+end is passed on downstream, so that a finite run drains and ends by itself.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edge_runtime.clock import monotonic_ns
+from edge_runtime.errors import BadFrameError, EdgeRuntimeError, SourceError, SourceTimeoutError, UsageError
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.protocols import Handed, Sink, Source
+from edge_runtime.queues import BoundedQueue, Intake, ReadySlot
+from edge_runtime.schedule import Schedule
+from edge_runtime.types import Frame, Prediction, Prepared
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 0.25
+REOPEN_FIRST_S = 0.5
+REOPEN_MOST_S = 30.0
+MAX_ENGINE_FAILURES = 10
+SINK_QUEUE = 1024
+DRAIN_TIMEOUT_S = 5.0
+
+StateListener = Callable[[str, str, str | None], None]
+"""Called with stream, ``online | stalled | offline`` and the error, from the capture thread."""
+
+
+@dataclass(slots=True)
+class StreamCounters:
+    """What happened on one stream; written by its capture thread and the prepare threads, read by anyone."""
+
+    captured: int = 0
+    dropped: int = 0
+    bad: int = 0
+    reopened: int = 0
+
+
+@dataclass(slots=True)
+class RunCounters:
+    """What happened in this run; each field is written by one thread."""
+
+    streams: dict[str, StreamCounters] = field(default_factory=dict)
+    inferred: int = 0
+    superseded: int = 0
+    """Tensors that were ready and gave way to a newer frame."""
+    engine_failures: int = 0
+    sink_dropped: int = 0
+    never_opened: dict[str, EdgeRuntimeError] = field(default_factory=dict)
+    fatal: EdgeRuntimeError | None = None
+
+
+def guarded(name: str, body: Callable[[], None], on_crash: Callable[[BaseException], None]) -> threading.Thread:
+    """Return an unstarted thread whose unexpected exceptions are logged and reported, never lost."""
+
+    def run() -> None:
+        try:
+            body()
+        except Exception as error:
+            log.exception("%s failed", name)
+            on_crash(error)
+
+    return threading.Thread(target=run, name=name, daemon=True)
+
+
+class CaptureWorker:
+    """Keeps one source open and moves its frames into the intake."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        stream: str,
+        intake: Intake,
+        counters: RunCounters,
+        stop: threading.Event,
+        on_state: StateListener,
+        max_fps: float | None = None,
+    ) -> None:
+        self._source = source
+        self._stream = stream
+        self._intake = intake
+        self._run_counters = counters
+        self._counters = counters.streams.setdefault(stream, StreamCounters())
+        self._stop = stop
+        self._on_state = on_state
+        self._interval_ns = int(1e9 / max_fps) if max_fps else 0
+        self._next_ns = 0
+        self._opened_once = False
+        self._state: str | None = None
+
+    def run(self) -> None:
+        """Open, read, reopen with back-off and jitter until the source ends or the run stops."""
+        delay_s = REOPEN_FIRST_S
+        try:
+            while not self._stop.is_set():
+                frames_before = self._counters.captured
+                try:
+                    self._source.open()
+                    self._opened_once = True
+                    self._read_until_end()
+                    self._set_state("offline", None)
+                    return
+                except UsageError as error:
+                    self._run_counters.fatal = self._run_counters.fatal or error
+                    self._stop.set()
+                    return
+                except EdgeRuntimeError as error:
+                    self._set_state("offline", str(error))
+                    if not (self._may_retry(error)):
+                        return
+                    log.warning("%s: %s; trying again", self._stream, error)
+                finally:
+                    self._source.close()
+                if self._counters.captured > frames_before:
+                    delay_s = REOPEN_FIRST_S
+                self._counters.reopened += 1
+                self._stop.wait(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not secrecy
+                delay_s = min(delay_s * 2, REOPEN_MOST_S)
+        finally:
+            self._intake.finish(self._stream)
+
+    def _may_retry(self, error: EdgeRuntimeError) -> bool:
+        if not self._opened_once:
+            self._run_counters.never_opened[self._stream] = error
+            return len(self._run_counters.never_opened) < len(self._run_counters.streams)
+        if self._source.live and error.retryable:
+            return True
+        self._run_counters.fatal = self._run_counters.fatal or error
+        return False
+
+    def _read_until_end(self) -> None:
+        last_frame_ns = monotonic_ns()
+        while not self._stop.is_set():
+            try:
+                frame = self._source.read(READ_TIMEOUT_S)
+            except SourceTimeoutError:
+                self._check_stall(last_frame_ns)
+                continue
+            except BadFrameError as error:
+                last_frame_ns = monotonic_ns()
+                self._counters.captured += 1
+                self._count_bad(error)
+                continue
+            if frame is None:
+                return
+            last_frame_ns = frame.arrived_ns
+            self._counters.captured += 1
+            self._run_counters.never_opened.pop(self._stream, None)
+            self._set_state("online", None)
+            self._deliver(frame)
+
+    def _deliver(self, frame: Frame) -> None:
+        if self._source.live:
+            if self._interval_ns and frame.arrived_ns < self._next_ns:
+                return
+            self._next_ns = max(self._next_ns + self._interval_ns, frame.arrived_ns)
+            if self._intake.offer(frame):
+                self._counters.dropped += 1
+            return
+        if self._interval_ns and (ahead_ns := self._next_ns - monotonic_ns()) > 0:
+            self._stop.wait(ahead_ns / 1e9)
+        self._next_ns = monotonic_ns() + self._interval_ns
+        while not self._stop.is_set() and not self._intake.put(frame, timeout_s=READ_TIMEOUT_S):
+            pass
+
+    def _check_stall(self, last_frame_ns: int) -> None:
+        limit_s = self._source.stall_after_s
+        silent_s = (monotonic_ns() - last_frame_ns) / 1e9
+        if limit_s is None or silent_s < limit_s:
+            return
+        self._set_state("stalled", f"no frame for {silent_s:.0f} s")
+        raise SourceError(f"no frame for {silent_s:.0f} s")
+
+    def _count_bad(self, error: BadFrameError) -> None:
+        self._counters.bad += 1
+        log.warning("%s: skipped: %s", self._stream, error)
+
+    def _set_state(self, state: str, error: str | None) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_state(self._stream, state, error)
+
+
+class PrepareWorker:
+    """Turns frames into tensors, early enough for the engine and no earlier.
+
+    The first worker (``number`` 0) always runs; the second one only takes frames while preparing is what inference
+    waits for: always running two costs CPU and gains nothing when the model is slower than the decoder.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        number: int,
+        intake: Intake,
+        ready: ReadySlot,
+        schedule: Schedule,
+        counters: RunCounters,
+        stop: threading.Event,
+    ) -> None:
+        self._pipeline = pipeline
+        self._number = number
+        self._intake = intake
+        self._ready = ready
+        self._schedule = schedule
+        self._counters = counters
+        self._stop = stop
+
+    def run(self) -> None:
+        """Prepare frames until the sources have ended or the run stops."""
+        while not self._stop.is_set() and not self._intake.finished:
+            if self._number and not self._schedule.starved:
+                self._stop.wait(0.02)
+                continue
+            stream = self._wait_for_room() if self._schedule.live_only else None
+            if taken := self._intake.take(timeout_s=READ_TIMEOUT_S, stream=stream):
+                self._prepare(*taken)
+
+    def _prepare(self, ticket: int, frame: Frame, live: bool) -> None:
+        started_ns = monotonic_ns()
+        try:
+            prepared = self._pipeline.prepare(frame)
+        except BadFrameError as error:
+            counters = self._counters.streams[frame.stream]
+            counters.bad += 1
+            log.warning("%s: skipped %s: %s", frame.stream, frame.origin.path or f"frame {frame.sequence}", error)
+            self._ready.put(ticket, None, stop=self._stop)
+            return
+        except EdgeRuntimeError as error:
+            self._counters.fatal = self._counters.fatal or error
+            self._stop.set()
+            return
+        self._schedule.prepared(monotonic_ns() - started_ns)
+        if not live:
+            self._ready.put(ticket, prepared, stop=self._stop)
+            return
+        _, displaced = self._ready.replace(ticket, prepared, stop=self._stop)
+        if displaced is not None:
+            self._counters.superseded += 1
+            self._counters.streams[displaced.frame.stream].dropped += 1
+            self._pipeline.discard(displaced)
+
+    def _wait_for_room(self) -> str | None:
+        """Hold back until the engine will soon be free; name the stream whose waiting tensor has grown too old."""
+        while not self._stop.is_set():
+            waiting = self._ready.peek()
+            if waiting is None:
+                if (hold_s := self._schedule.hold_s(monotonic_ns())) > 0:
+                    self._stop.wait(hold_s)
+                return None
+            stream = waiting.frame.stream
+            if self._schedule.too_old(waiting.ready_ns, monotonic_ns()) and self._intake.has(stream):
+                return stream
+            self._ready.wait_free(timeout_s=0.01)
+        return None
+
+
+class InferenceWorker:
+    """Runs the engine and hands predictions over; the only thread that touches the interpreter."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        ready: ReadySlot,
+        schedule: Schedule,
+        counters: RunCounters,
+        hand_over: Callable[[Prediction], None],
+        stop: threading.Event,
+    ) -> None:
+        self._pipeline = pipeline
+        self._ready = ready
+        self._schedule = schedule
+        self._counters = counters
+        self._hand_over = hand_over
+        self._stop = stop
+        self._failures_in_a_row = 0
+
+    def run(self) -> None:
+        """Infer until what is ready has been worked off or the run stops."""
+        while not self._stop.is_set() and not self._ready.finished:
+            if prepared := self._ready.take(timeout_s=READ_TIMEOUT_S):
+                self._infer(prepared)
+
+    def _infer(self, prepared: Prepared) -> None:
+        started_ns = monotonic_ns()
+        self._schedule.invoke_started(started_ns)
+        try:
+            prediction = self._pipeline.infer(prepared)
+        except EdgeRuntimeError as error:
+            self._count_failure(error)
+            return
+        finally:
+            self._schedule.invoke_ended(monotonic_ns())
+        self._failures_in_a_row = 0
+        self._counters.inferred += 1
+        self._hand_over(prediction)
+
+    def _count_failure(self, error: EdgeRuntimeError) -> None:
+        self._counters.engine_failures += 1
+        self._failures_in_a_row += 1
+        log.error("%s", error)
+        if self._failures_in_a_row >= MAX_ENGINE_FAILURES:
+            self._counters.fatal = error
+            self._stop.set()
+
+
+class SinkWorker:
+    """Feeds one sink from a bounded queue in its own thread.
+
+    Overflow rule: predictions of files wait for room; those of live sources are dropped and counted, so that a blocked
+    disk or terminal never slows the camera or the broker.
+    """
+
+    def __init__(self, sink: Sink, *, name: str, counters: RunCounters) -> None:
+        self._sink = sink
+        self._counters = counters
+        self._queue: BoundedQueue[Handed] = BoundedQueue(SINK_QUEUE)
+        self._thread = guarded(f"sink-{name}", self._run, self._crashed)
+        self._failed = False
+
+    def start(self) -> None:
+        """Open the sink, in the calling thread so that its errors are the caller's, and start."""
+        self._sink.open()
+        self._thread.start()
+
+    def hand(self, handed: Handed, *, wait_s: float) -> None:
+        """Queue a prediction, waiting at most ``wait_s`` for room."""
+        if not self._failed and not self._queue.put(handed, timeout_s=wait_s):
+            self._counters.sink_dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued, close the sink, end the thread."""
+        self._queue.close()
+        if self._thread.is_alive():
+            self._thread.join(DRAIN_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._queue.finished:
+                if batch := self._queue.take(timeout_s=1.0):
+                    self._sink.write(batch)
+        finally:
+            self._sink.close()
+
+    def _crashed(self, error: BaseException) -> None:
+        self._failed = True
+        log.error("a sink failed and gets no more predictions: %s", error)
+
+
+def hand_to(workers: Sequence[SinkWorker], handed: Handed, *, live: bool, stop: threading.Event) -> None:
+    """Give one prediction to every sink; files wait for room, live sources do not."""
+    for worker in workers:
+        worker.hand(handed, wait_s=0.0 if live or stop.is_set() else DRAIN_TIMEOUT_S)
