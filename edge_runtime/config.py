@@ -1,7 +1,7 @@
 """Configuration: a TOML file, environment variables over it, flags over both; typed, unknown keys refused.
 
-Plugins' sections (``[broker]``, ``[[source]]``) stay plain mappings here and are typed by the plugin that owns them, with
-``section``. Every error names the file, the key, what was expected and what was found.
+Plugins' sections (``[broker]``, ``[engine]``, ``[[source]]``) stay plain mappings here; the plugin that owns one types it
+with ``section``. Every error names the file, the key, what was expected and what was found.
 """
 
 import difflib
@@ -202,14 +202,14 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 
 def _explain(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> str:
-    """Turn msgspec's ``... - at `$.engine.threads` `` into ``engine.threads: ...``, with a suggestion for a typing slip."""
+    """Turn msgspec's ``... - at `$.model.top_k` `` into ``model.top_k: ...``; suggest a key for a typing slip."""
     text, _, place = str(error).partition(" - at `$")
     key = place.rstrip("`").lstrip(".")
     text = re.sub(r"\s+", " ", text).replace("Object contains unknown field", "unknown key")
     text = text[:1].lower() + text[1:]
-    if match := re.search(r"unknown key `(.+)`", text):
-        if near := difflib.get_close_matches(match[1], _known_keys(struct, key), n=1):
-            text += f" (did you mean `{near[0]}`?)"
+    match = re.search(r"unknown key `(.+)`", text)
+    if match and (near := difflib.get_close_matches(match[1], _known_keys(struct, key), n=1)):
+        text += f" (did you mean `{near[0]}`?)"
     return f"{key}: {text}" if key else text
 
 

@@ -1,1 +1,94 @@
-"""The command line."""
+"""The command line: one dispatcher, one module per command, imported when it is used."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from edge_runtime.errors import EdgeRuntimeError
+
+COMMANDS: Final = {
+    "run": "run",
+    "demo": "demo",
+    "dashboard": "dashboard",
+    "batch": "batch",
+    "bench": "bench",
+    "models": "models",
+    "doctor": "doctor",
+    "config": "config",
+}
+"""Command name to module in this package; each has ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments`` and ``run``."""
+INTERRUPTED: Final = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``edge-infer`` and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(overview())
+        return 0
+    if words[:1] == ["--version"]:
+        from edge_runtime._version import __version__
+
+        sys.stdout.write(f"edge-infer {__version__}\n")
+        return 0
+    command = words.pop(0) if words and words[0] in COMMANDS else "run"
+    if command == "run" and words and not words[0].startswith("-"):
+        sys.stderr.write(f"edge-infer: error: unknown command {words[0]!r}; known: {', '.join(COMMANDS)}\n")
+        return 2
+    try:
+        return _run(command, words)
+    except EdgeRuntimeError as error:
+        sys.stderr.write(f"edge-infer: error: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has left: nothing more to say, and nothing to complain about at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _run(command: str, words: list[str]) -> int:
+    import argparse
+
+    module = importlib.import_module(f"edge_runtime.cli.{COMMANDS[command]}")
+    parser = argparse.ArgumentParser(
+        prog=f"edge-infer {command}",
+        description=module.DESCRIPTION,
+        epilog=f"example:\n{module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return int(module.run(arguments))
+
+
+def overview() -> str:
+    """Return the text of ``edge-infer --help``."""
+    lines = [
+        "usage: edge-infer [run] [--camera [DEVICE]] [--model FILE|NAME] [--broker URL] ...",
+        "       edge-infer COMMAND --help",
+        "",
+        "Camera or sensor frames through a TFLite model to MQTT.",
+        "",
+        "commands:",
+        "  run        the daemon (may be left out)",
+        "  demo       broker, sample source, bundled model and dashboard, nothing to configure",
+        "  dashboard  the dashboard alone, for every device on a broker",
+        "  batch      score many files to JSONL or CSV",
+        "  bench      measure a model on this device",
+        "  models     list and pull models",
+        "  doctor     what this device has and what is missing",
+        "  config     check or show a configuration",
+        "",
+        "example:",
+        "  edge-infer --camera --model mobilenet_v2 --broker mqtt://localhost --dashboard",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""From the inference thread to the sinks: which predictions are published, under which number, and when it is enough."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from edge_runtime.protocols import Handed
+from edge_runtime.sinks.policy import PublishPolicy
+from edge_runtime.store.sequence import SequenceStore
+from edge_runtime.types import Prediction
+from edge_runtime.workers import SinkWorker, hand_to
+
+
+class Dispatcher:
+    """Hands each prediction to every sink. ``hand_over`` belongs to the inference thread; ``latest`` is for anyone."""
+
+    def __init__(
+        self,
+        *,
+        policies: Mapping[str, PublishPolicy],
+        live: Mapping[str, bool],
+        sequences: SequenceStore,
+        sinks: Sequence[SinkWorker],
+        stop: threading.Event,
+        limit: int | None = None,
+        observers: Sequence[Callable[[Prediction], None]] = (),
+    ) -> None:
+        self._policies = policies
+        self._live = live
+        self._sequences = sequences
+        self._sinks = sinks
+        self._stop = stop
+        self._limit = limit
+        self._observers = observers
+        self._count = 0
+        self.latest: dict[str, Prediction] = {}
+        """The last prediction of each stream, with its frame, for snapshots."""
+
+    def hand_over(self, prediction: Prediction) -> None:
+        """Number a prediction if it is published, and queue it for every sink."""
+        if self._limit is not None and self._count >= self._limit:
+            return
+        stream = prediction.stream
+        self.latest[stream] = prediction
+        seq = self._sequences.next(stream) if self._policies[stream].wants(prediction) else None
+        # Without its frame: a queue of predictions must not hold a queue of pictures.
+        handed = Handed(replace(prediction, frame=None), seq, self._sequences.start_of(stream))
+        hand_to(self._sinks, handed, live=self._live[stream], stop=self._stop)
+        for observe in self._observers:
+            observe(prediction)
+        self._count += 1
+        if self._count == self._limit:
+            self._stop.set()
