@@ -1,1 +1,1 @@
-"""Postprocessing: from output tensors to results."""
+"""Postprocessing: from output tensors to results. ``factory.build`` makes the one a model needs."""
