@@ -4,6 +4,7 @@ The daemon, ``batch``, ``bench`` and the Python API put their parts together her
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from edge_runtime import config, registry
 from edge_runtime.config import ModelSection, SourceCommon
 from edge_runtime.engines.factory import open_engine
 from edge_runtime.engines.litert import EngineConfig
-from edge_runtime.errors import ConfigError, InputMismatchError
+from edge_runtime.errors import ConfigError, InputMismatchError, UsageError
 from edge_runtime.manifest import Overrides, as_image, as_window, resolve
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.postprocess.factory import build as build_postprocessor
@@ -30,6 +31,11 @@ STREAM_NAMES: Final = {"v4l2": "camera", "picamera": "camera", "video_stream": "
     SENSORS, "sensor"
 )
 """What a stream is called after its source's type, where that is not the type itself; a number follows."""
+
+NO_MODEL: Final = (
+    "no model is active yet: fetch one with `edge-infer models pull mobilenet_v2`, or name one with --model FILE|NAME "
+    "(--model none shows the camera without a model)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,16 @@ class StreamPlan:
         return source
 
 
-def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str) -> list[StreamPlan]:
-    """Check every ``[[source]]`` and give each its stream's name. Raises ConfigError."""
+def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str, probe: bool = True) -> list[StreamPlan]:
+    """Check every ``[[source]]`` and give each its stream's name. Raises ConfigError.
+
+    ``probe`` looks for the camera that ``type = "camera"`` stands for; without it that is taken for a V4L2 camera.
+    """
     plans: list[StreamPlan] = []
     used: Counter[str] = Counter()
     for number, values in enumerate(sections):
         place = f"{where}: source {number + 1}"
-        common, own = config.split_source(_resolve_camera(values), where=place)
+        common, own = config.split_source(_resolve_camera(values, probe=probe), where=place)
         plugin = registry.plugin("sources", common.type)
         settings = config.section(plugin.Config, own, where=f"{place} ({common.type})")
         kind = STREAM_NAMES.get(common.type, common.type)
@@ -70,14 +79,34 @@ def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str) -> list[S
     return plans
 
 
-def _resolve_camera(values: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve_camera(values: Mapping[str, Any], *, probe: bool) -> dict[str, Any]:
     """Replace ``type = "camera"`` by the camera that is there: a Raspberry Pi camera, else the first that captures."""
     if values.get("type") != "camera":
         return dict(values)
+    if not probe:
+        return {**values, "type": "v4l2"}
     from edge_runtime.sources.camera import pick_camera
 
     kind, settings = pick_camera()
     return {**values, "type": kind, **settings}
+
+
+def find_model(name: str | None, state: Path) -> Path:
+    """Return the file of ``--model``: a path, else a name of the store or the catalogue (pulled once), else the active.
+
+    ``state`` is the device's state directory. Raises UsageError when there is none, DownloadError.
+    """
+    if name and (name.endswith(".tflite") or os.sep in name or Path(name).is_file()):
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such model file")
+        return Path(name)
+    from edge_runtime.store.models import ModelStore
+
+    store = ModelStore(state)
+    found = store.obtain(name) if name else store.active()
+    if found is None:
+        raise UsageError(NO_MODEL)
+    return found
 
 
 def overrides(section: ModelSection) -> Overrides:
@@ -92,18 +121,19 @@ def open_pipeline(
     model: ModelSection,
     engine: EngineConfig,
     views: Mapping[str, View] | None = None,
-    sensor: bool = False,
+    sensor: bool | None = None,
 ) -> Pipeline:
     """Read the model, open the engine and build everything around it.
 
-    ``sensor`` says that windows of samples come in instead of pictures. Raises ModelError, InputMismatchError,
-    EdgeTpuRequiredError, DelegateError, UsageError.
+    ``sensor`` says that windows of samples come in (true) or pictures (false); None leaves it to the model. Raises
+    ModelError, InputMismatchError, EdgeTpuRequiredError, DelegateError, UsageError.
     """
     spec = resolve(path, overrides(model))
     if len(spec.inputs) != 1:
         names = ", ".join(tensor.name for tensor in spec.inputs)
         raise InputMismatchError(f"{path}: the model has {len(spec.inputs)} inputs ({names}); one is supported")
-    spec = replace(spec, input=as_window(spec) if sensor else as_image(spec))
+    if sensor is not None:
+        spec = replace(spec, input=as_window(spec) if sensor else as_image(spec))
     for sentence in spec.inferred:
         log.info("%s: %s", spec.identity.name, sentence)
     opened = open_engine(spec, engine)

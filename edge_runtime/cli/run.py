@@ -79,11 +79,11 @@ def flags(args: argparse.Namespace) -> dict[str, Any]:
     values: dict[str, Any] = {
         "device_id": args.device_id,
         "model": model_flags(args),
-        "engine": _given(threads=args.threads, delegate=args.delegate),
-        "broker": _given(url=args.broker, outbox=False if args.no_outbox else None),
-        "publish": _given(policy=args.publish, jsonl=args.jsonl, frames=args.frames),
-        "homeassistant": _given(enabled=args.homeassistant or None),
-        "dashboard": _given(listen=args.dashboard),
+        "engine": engine_flags(args),
+        "broker": given(url=args.broker, outbox=False if args.no_outbox else None),
+        "publish": given(policy=args.publish, jsonl=args.jsonl, frames=args.frames),
+        "homeassistant": given(enabled=args.homeassistant or None),
+        "dashboard": given(listen=args.dashboard),
     }
     if sources := source_flags.sections(args):
         values["source"] = sources
@@ -93,10 +93,16 @@ def flags(args: argparse.Namespace) -> dict[str, Any]:
 def model_flags(args: argparse.Namespace) -> dict[str, Any]:
     """Return the ``[model]`` section that the model flags make."""
     keys = ("labels", "task", "top_k", "score_threshold", "mean", "std", "color", "resize", "layout")
-    return _given(path=args.model, **{key: getattr(args, key) for key in keys})
+    return given(path=args.model, **{key: getattr(args, key) for key in keys})
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def engine_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the ``[engine]`` section that the model flags make."""
+    return given(threads=args.threads, delegate=args.delegate)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return the keywords that are not None."""
     return {key: value for key, value in values.items() if value is not None}
 
 

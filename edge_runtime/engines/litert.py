@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.engines.runtime import load_runtime, quiet_native_output
+from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.errors import DelegateError, EngineError, ModelError
 from edge_runtime.types import TensorSpec
 
