@@ -141,6 +141,8 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     input: ImageInput | WindowInput
     output: OutputFormat = OutputFormat()
+    window: WindowInput | None = None
+    """The same input as samples, where ``input`` is a picture by its shape and a sensor may feed it as well."""
     edgetpu: bool = False
     """Compiled for the Edge TPU (contains ``edgetpu-custom-op``)."""
     inferred: tuple[str, ...] = ()
