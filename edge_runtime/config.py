@@ -1,6 +1,6 @@
 """Configuration: a TOML file, environment variables over it, flags over both; typed, unknown keys refused.
 
-Plugins' sections (``[broker]``, ``[engine]``, ``[[source]]``) stay plain mappings here; the plugin that owns one types it
+Sections of plugins (``[broker]``, ``[engine]``, ``[[source]]``) stay plain mappings here; their owner types them
 with ``section``. Every error names the file, the key, what was expected and what was found.
 """
 

@@ -1,4 +1,4 @@
-"""From the inference thread to the sinks: which predictions are published, under which number, and when it is enough."""
+"""From the inference thread to the sinks: what is published, under which number, and when it is enough."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
