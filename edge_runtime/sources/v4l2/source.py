@@ -90,11 +90,17 @@ class V4L2Source:
                 "this model takes windows of samples, not pictures: give it a sensor with --sensor"
             )
         self.close()
-        if self._config.device is None:
+        given = self._config.device
+        if given is None:
             self._open_first()
             return
-        given = self._config.device
-        self._start(f"/dev/video{given}" if given.isdigit() else given)
+        try:
+            self._start(f"/dev/video{given}" if given.isdigit() else given)
+        except UsageError as error:
+            if self._identity is None:
+                raise
+            # It was a camera when the program started: whatever is there now may give way to it again.
+            raise SourceUnavailableError(str(error)) from error
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame, stamped by the kernel where it stamps with CLOCK_MONOTONIC.
