@@ -186,10 +186,14 @@ def read_model(path: Path) -> ModelFile:
 
     Raises UsageError when there is no such file or it may not be read, ModelError when it is not a sound ``.tflite``.
     """
-    data = _read_file(path)
+    return parse_model(_read_file(path), str(path))
+
+
+def parse_model(data: bytes, path: str) -> ModelFile:
+    """Read a model that is in memory; ``path`` is its name in errors. Raises ModelError."""
     if data[4:8] != b"TFL3":
-        raise ModelError(f"{path} is {describe_file(data[:512], path.name)}")
-    root = FlatBuffer(data, str(path)).root()
+        raise ModelError(f"{path} is {describe_file(data[:512], Path(path).name)}")
+    root = FlatBuffer(data, path).root()
     subgraph_count = root.count(2)
     if not subgraph_count:
         raise root.flat.damaged("it has no graph")
@@ -198,7 +202,7 @@ def read_model(path: Path) -> ModelFile:
     tensors = _read_tensors(graph, buffer_count=root.count(4))
     count = len(tensors)
     return ModelFile(
-        path=str(path),
+        path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         schema_version=root.scalar(0, U32),
