@@ -21,10 +21,10 @@ from edge_runtime.types import Size
 log = logging.getLogger(__name__)
 
 FORMATS: Final = (
-    *("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "ICO", "PCX"),
-    *("QOI", "SGI", "XBM"),
+    *("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM"),
+    *("WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "ICO", "PCX", "QOI", "SGI", "XBM"),
 )
-"""Not EPS and WMF, which run other programs."""
+"""Not EPS and WMF, which run other programs. First those that Pillow knows without importing all its plugins."""
 
 MAX_SCANS: Final = 100
 """A progressive JPEG of thousands of scans decodes for hours (libjpeg-turbo's report LJT-01-004); 10 are usual."""
