@@ -32,7 +32,7 @@ def _lines(camera: CameraInfo) -> list[str]:
     lines = [f"{camera.device}  {camera.name}  ({camera.driver}, {camera.bus})"]
     for offered in camera.formats:
         sizes = [f"{each.size[0]}x{each.size[1]}" + _rate(each.rates_hz) for each in offered.sizes]
-        lines.append(f"    {offered.name:6}{' '.join(sizes)}".rstrip())
+        lines.append(f"    {offered.name:5}  {' '.join(sizes)}".rstrip())
     return lines
 
 

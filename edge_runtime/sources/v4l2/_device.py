@@ -80,8 +80,10 @@ class Device:
         """Stop, unmap and close; may be called twice. A device that is gone is closed without complaint."""
         if self._descriptor < 0:
             return
+        # Only what this one started: with some drivers anybody may stop anybody's stream.
         with contextlib.suppress(OSError):
-            self._ioctl(_abi.VIDIOC_STREAMOFF, c_int(_abi.BUF_TYPE_VIDEO_CAPTURE))
+            if self._mappings:
+                self._ioctl(_abi.VIDIOC_STREAMOFF, c_int(_abi.BUF_TYPE_VIDEO_CAPTURE))
         for mapping in self._mappings:
             mapping.close()
         self._mappings.clear()

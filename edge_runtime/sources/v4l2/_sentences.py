@@ -121,8 +121,8 @@ def holders(path: str, *, proc: Path = Path("/proc")) -> list[tuple[str, int]]:
 
 def _holds(descriptors: Path, device: int) -> bool:
     # Other users' descriptors cannot be read, and any may vanish while they are looked at.
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(descriptors):
+    with contextlib.suppress(OSError), os.scandir(descriptors) as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):
                 if device and entry.stat().st_rdev == device:
                     return True
