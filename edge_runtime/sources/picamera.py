@@ -165,11 +165,13 @@ class PicameraSource:
         main = self._config.size or DEFAULT_SIZE
         lores = lores_size(main, self._wants)
         limits = (FASTEST_US, SLOWEST_US) if self._config.fps is None else (round(1e6 / self._config.fps),) * 2
-        # The preview configuration has the full-range colours of JPEG pictures, which is what YUV is read as here.
-        # BGR888 is libcamera's name for bytes in the order red, green, blue.
+        # Planes are read as BT.601 in limited range (preprocess), like those of USB cameras; libcamera would
+        # otherwise choose by size and purpose. BGR888 is its name for bytes in the order red, green, blue.
+        colour_space = importlib.import_module("libcamera").ColorSpace.Smpte170m()
         configuration = self._camera.create_preview_configuration(
             main={"size": main, "format": "BGR888"},
             lores={"size": lores, "format": "YUV420"} if lores else None,
+            colour_space=colour_space,
             controls={"FrameDurationLimits": limits},
             display=None,
             encode=None,

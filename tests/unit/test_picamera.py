@@ -81,8 +81,15 @@ class FakePicamera2:
     def global_camera_info():
         return [dict(info) for info in FakePicamera2.infos]
 
-    def create_preview_configuration(self, *, main, lores, controls, display, encode):
-        return {"main": main, "lores": lores, "controls": controls, "display": display, "encode": encode}
+    def create_preview_configuration(self, *, main, lores, colour_space, controls, display, encode):
+        return {
+            "colour_space": colour_space,
+            "main": main,
+            "lores": lores,
+            "controls": controls,
+            "display": display,
+            "encode": encode,
+        }
 
     def configure(self, configuration):
         if self.refuses:
@@ -131,6 +138,9 @@ def picamera2(monkeypatch):
     module.Picamera2 = type("Picamera2", (FakePicamera2,), {})
     monkeypatch.setitem(sys.modules, "picamera2", module)
     monkeypatch.setattr(FakePicamera2, "infos", (CSI,))
+    libcamera = ModuleType("libcamera")
+    libcamera.ColorSpace = type("ColorSpace", (), {"Smpte170m": staticmethod(lambda: "BT.601, limited range")})
+    monkeypatch.setitem(sys.modules, "libcamera", libcamera)
     return module.Picamera2
 
 
@@ -153,6 +163,7 @@ def test_both_pictures_have_the_same_shape_and_plain_colours(picamera2):
     asked = picamera2.opened.asked
     assert asked["main"] == {"size": (1640, 1232), "format": "BGR888"}
     assert asked["lores"] == {"size": (300, 224), "format": "YUV420"}
+    assert asked["colour_space"] == "BT.601, limited range"
     assert asked["controls"] == {"FrameDurationLimits": (100_000, 100_000)}
 
 
