@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from edge_runtime import assemble, clock, config as configuration
-from edge_runtime._version import __version__
+from edge_runtime import assemble
+from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
 from edge_runtime.config import Config
+from edge_runtime.connect import BrokerLink, connect
 from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import EdgeRuntimeError, InputMismatchError, UsageError
-from edge_runtime.mqtt.factory import BusHandle, open_bus
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.preview import PreviewWorker
-from edge_runtime.protocols import Source
+from edge_runtime.protocols import Sink, Source
 from edge_runtime.queues import Intake, ReadySlot
-from edge_runtime.reporter import Reporter
+from edge_runtime.report import Report
 from edge_runtime.schedule import Schedule
-from edge_runtime.sinks.jsonl import JsonlSink
-from edge_runtime.sinks.mqtt import MqttSink
 from edge_runtime.sinks.policy import PublishPolicy, default_rule
-from edge_runtime.sinks.terminal import TerminalSink
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.store.state import StateDir, state_path
 from edge_runtime.workers import (
@@ -46,41 +43,47 @@ FLUSH_S = 5.0
 """How long a run that has ended waits for the broker before it leaves the rest in the outbox."""
 JOIN_S = 5.0
 INTERRUPTED = 130
+PREPARE_THREADS = 2
 
 
 @dataclass(slots=True)
 class Run:
-    """What one run of the daemon is made of, once everything is put together."""
+    """What one run is made of, once everything is put together."""
 
-    device: str
     plans: Sequence[StreamPlan]
     sources: dict[str, Source]
     pipeline: Pipeline | None
     counters: RunCounters
     stop: threading.Event
-    intake: Intake
-    ready: ReadySlot
+
+    @property
+    def live(self) -> dict[str, bool]:
+        """Return for each stream whether it is live."""
+        return {name: source.live for name, source in self.sources.items()}
 
 
 def run(config: Config, *, terminal: bool = False) -> int:
-    """Run until every source has ended or a signal comes; return the exit status. Raises EdgeRuntimeError."""
+    """Run until every source has ended or a signal comes; return the exit status. Raises EdgeRuntimeError.
+
+    ``terminal`` shows the current answer on standard error.
+    """
     if not config.source:
         raise UsageError(
             "name a source: --camera, --video FILE|URL, --images PATH or --sensor csv:FILE|wav:FILE|mqtt:TOPIC"
         )
     device = configuration.device_id(config)
-    plans = assemble.plan_streams(config.source, where="configuration")
     stop, interrupted = threading.Event(), threading.Event()
     with ExitStack() as stack:
         state = stack.enter_context(StateDir(state_path(device), device))
         stack.enter_context(_signals(stop, interrupted))
+        plans = assemble.plan_streams(config.source, where="configuration")
         # The connection is made in its own thread while the model loads here.
-        broker = stack.enter_context(open_bus(config.broker, device=device, state=state.path))
+        broker = stack.enter_context(connect(config.broker, device=device, state=state.path))
         pipeline = _open_pipeline(config, plans, state.path)
         if pipeline is not None:
             stack.callback(pipeline.close)
-        made = _assemble(device, plans, pipeline, stop)
-        status = _run(config, made, broker, stack, terminal=terminal)
+        made = _assemble(plans, pipeline, stop)
+        status = _run(config, made, broker, device=device, state=state.path, terminal=terminal)
     return INTERRUPTED if interrupted.is_set() and status == 0 else status
 
 
@@ -90,7 +93,7 @@ def _open_pipeline(config: Config, plans: Sequence[StreamPlan], state: Path) -> 
     sensor = {plan.is_sensor for plan in plans}
     if len(sensor) > 1:
         raise InputMismatchError(
-            "one model cannot take pictures and sensor windows; run two daemons with own --device-id"
+            "one model cannot take pictures and sensor windows; run two daemons, each its --device-id"
         )
     pipeline = assemble.open_pipeline(
         assemble.find_model(config.model.path, state),
@@ -104,57 +107,188 @@ def _open_pipeline(config: Config, plans: Sequence[StreamPlan], state: Path) -> 
     return pipeline
 
 
-def _assemble(device: str, plans: Sequence[StreamPlan], pipeline: Pipeline | None, stop: threading.Event) -> Run:
+def _assemble(plans: Sequence[StreamPlan], pipeline: Pipeline | None, stop: threading.Event) -> Run:
     wants = None if pipeline is None else pipeline.spec.input
-    counters = RunCounters(streams={plan.name: StreamCounters() for plan in plans})
     return Run(
-        device=device,
         plans=plans,
         sources={plan.name: plan.construct(wants) for plan in plans},
         pipeline=pipeline,
-        counters=counters,
+        counters=RunCounters(streams={plan.name: StreamCounters() for plan in plans}),
         stop=stop,
-        intake=Intake(plan.name for plan in plans),
-        ready=ReadySlot(),
     )
 
 
-def _run(config: Config, made: Run, broker: BusHandle, stack: ExitStack, *, terminal: bool) -> int:
-    live = {name: source.live for name, source in made.sources.items()}
-    sequences = SequenceStore(state_path(made.device))
-    sequences.open(live)
-    stack.callback(sequences.close)
-    reporter = Reporter(config, made, broker.bus)
-    sinks = _open_sinks(config, made, broker, reporter, terminal=terminal)
+def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: Path, terminal: bool) -> int:
+    sequences = SequenceStore(state)
+    report = Report(
+        config,
+        broker,
+        device=device,
+        state=state,
+        views={plan.name: plan.common.view for plan in made.plans},
+        sources=made.sources,
+        pipeline=made.pipeline,
+        counters=made.counters,
+        stop=made.stop,
+    )
+    sinks = [
+        SinkWorker(sink, name=name, counters=made.counters)
+        for name, sink in _sinks(config, made, report, device=device, terminal=terminal)
+    ]
     dispatcher = Dispatcher(
-        policies={n: PublishPolicy(config.publish.policy or default_rule(live=is_live)) for n, is_live in live.items()},
-        live=live,
+        policies={n: PublishPolicy(config.publish.policy or default_rule(live=live)) for n, live in made.live.items()},
+        live=made.live,
         sequences=sequences,
         sinks=sinks,
         stop=made.stop,
         limit=config.publish.frames,
-        observers=(reporter.observe,),
+        observers=(report.observe,),
     )
-    reporter.start(dispatcher)
-    try:
-        _work(config, made, dispatcher, reporter)
-    finally:
+    with ExitStack() as stack:
+        sequences.open(made.live)
+        stack.callback(sequences.close)
+        stack.callback(_flush, broker)
+        stack.enter_context(report)
         for sink in sinks:
-            sink.close()
-        reporter.close()
-        _flush(broker)
+            sink.start()
+            stack.callback(sink.close)
+        _work(config, made, dispatcher, report)
     return _status(made)
 
 
-def _open_sinks(
-    config: Config, made: Run, broker: BusHandle, reporter: Reporter, *, terminal: bool
-) -> list[SinkWorker]:
-    sinks = {"mqtt": SinkWorker(reporter.mqtt_sink, name="mqtt", counters=made.counters)}
+def _sinks(config: Config, made: Run, report: Report, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:
+    yield "mqtt", report.sink
     if path := config.publish.jsonl:
-        jsonl = JsonlSink(path, device=made.device, on_reader_gone=made.stop.set)
-        sinks["jsonl"] = SinkWorker(jsonl, name="jsonl", counters=made.counters)
+        from edge_runtime.sinks.jsonl import JsonlSink
+
+        yield "jsonl", JsonlSink(path, device=device, on_reader_gone=made.stop.set)
     if terminal:
-        sinks["terminal"] = SinkWorker(TerminalSink(), name="terminal", counters=made.counters)
-    for sink in sinks.values():
-        sink.start()
-    return list(sinks.values())
+        from edge_runtime.sinks.terminal import TerminalSink
+
+        yield "terminal", TerminalSink(stdout_taken=config.publish.jsonl == "-")
+
+
+def _work(config: Config, made: Run, dispatcher: Dispatcher, report: Report) -> None:
+    """Start the threads, wait for the end of the sources or a stop, and see every thread out."""
+    intake, ready = Intake(made.sources), ReadySlot()
+    crashed = _crash_handler(made)
+    capture = [
+        guarded(
+            f"capture-{plan.name}",
+            CaptureWorker(
+                made.sources[plan.name],
+                stream=plan.name,
+                intake=intake,
+                counters=made.counters,
+                stop=made.stop,
+                on_state=report.on_state,
+                max_fps=plan.common.fps,
+            ).run,
+            crashed,
+        )
+        for plan in made.plans
+    ]
+    if made.pipeline is None:
+        preview = PreviewWorker(intake=intake, on_frame=report.on_frame, stop=made.stop, limit=config.publish.frames)
+        stages = [[guarded("preview", preview.run, crashed)]]
+    else:
+        stages = _model_threads(made.pipeline, made, intake, ready, dispatcher)
+    for thread in (*capture, *(thread for stage in stages for thread in stage)):
+        thread.start()
+    for stage in stages:
+        for thread in stage:
+            _join(thread)
+        # A stage that has ended closes the slot behind it, so that the next one works off what is left and ends too.
+        ready.close()
+    made.stop.set()
+    for thread in capture:
+        thread.join(JOIN_S)
+        if thread.is_alive():
+            log.warning("%s does not end; leaving it behind", thread.name)
+
+
+def _model_threads(
+    pipeline: Pipeline, made: Run, intake: Intake, ready: ReadySlot, dispatcher: Dispatcher
+) -> list[list[threading.Thread]]:
+    crashed = _crash_handler(made)
+    schedule = Schedule(live_only=all(made.live.values()), cores=len(os.sched_getaffinity(0)))
+    prepare = [
+        PrepareWorker(
+            pipeline,
+            number=number,
+            intake=intake,
+            ready=ready,
+            schedule=schedule,
+            counters=made.counters,
+            stop=made.stop,
+        )
+        for number in range(PREPARE_THREADS)
+    ]
+    inference = InferenceWorker(
+        pipeline,
+        ready=ready,
+        schedule=schedule,
+        counters=made.counters,
+        hand_over=dispatcher.hand_over,
+        stop=made.stop,
+    )
+    return [
+        [guarded(f"prepare-{number}", worker.run, crashed) for number, worker in enumerate(prepare)],
+        [guarded("inference", inference.run, crashed)],
+    ]
+
+
+def _join(thread: threading.Thread) -> None:
+    # With a timeout, so that the main thread keeps running signal handlers while it waits.
+    while thread.is_alive():
+        thread.join(0.5)
+
+
+def _crash_handler(made: Run) -> Callable[[BaseException], None]:
+    def on_crash(error: BaseException) -> None:
+        made.counters.fatal = made.counters.fatal or EdgeRuntimeError(f"stopped by an unexpected error: {error!r}")
+        made.stop.set()
+
+    return on_crash
+
+
+def _flush(broker: BrokerLink) -> None:
+    if unsent := broker.bus.flush(FLUSH_S):
+        log.warning("the broker does not answer: %d messages stay in the outbox and are sent by the next run", unsent)
+
+
+def _status(made: Run) -> int:
+    counters = made.counters
+    if counters.fatal is not None:
+        log.error("%s", counters.fatal)
+        return counters.fatal.exit_status
+    for stream, error in counters.never_opened.items():
+        log.error("%s: %s", stream, error)
+    if counters.never_opened:
+        return 1
+    bad = sum(counts.bad for name, counts in counters.streams.items() if not made.sources[name].live)
+    if bad:
+        log.warning("%d of the inputs could not be read and were skipped", bad)
+    return 1 if bad or counters.engine_failures else 0
+
+
+@contextmanager
+def _signals(stop: threading.Event, interrupted: threading.Event) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a clean stop; a second one ends the process at once."""
+    asked = 0
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            os._exit(INTERRUPTED)
+        if number == signal.SIGINT:
+            interrupted.set()
+        stop.set()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -12,7 +12,7 @@ from edge_runtime.workers import SinkWorker, hand_to
 
 
 class Dispatcher:
-    """Hands each prediction to every sink. ``hand_over`` belongs to the inference thread; ``latest`` is for anyone."""
+    """Hands each prediction to every sink, and to the observers with its frame. Belongs to the inference thread."""
 
     def __init__(
         self,
@@ -33,15 +33,12 @@ class Dispatcher:
         self._limit = limit
         self._observers = observers
         self._count = 0
-        self.latest: dict[str, Prediction] = {}
-        """The last prediction of each stream, with its frame, for snapshots."""
 
     def hand_over(self, prediction: Prediction) -> None:
         """Number a prediction if it is published, and queue it for every sink."""
         if self._limit is not None and self._count >= self._limit:
             return
         stream = prediction.stream
-        self.latest[stream] = prediction
         seq = self._sequences.next(stream) if self._policies[stream].wants(prediction) else None
         # Without its frame: a queue of predictions must not hold a queue of pictures.
         handed = Handed(replace(prediction, frame=None), seq, self._sequences.start_of(stream))

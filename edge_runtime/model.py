@@ -105,7 +105,7 @@ class Model:
         kind = "wav" if path.suffix.lower() == ".wav" else "csv"
         source_class = plugin("sources", kind)
         settings = msgspec.convert({"path": str(path), "stride": stride}, source_class.Config)
-        source = source_class(settings, stream=STREAM, wants=as_window(self.spec).input)
+        source = source_class(settings, stream=STREAM, wants=as_window(self.spec))
         source.open()
         try:
             while (frame := source.read(1.0)) is not None:

@@ -74,8 +74,11 @@ class Engine(Protocol):
     """``cpu``, ``edgetpu`` or the delegate library's path."""
     delegate_reason: str
     """Why this delegate and no other, one sentence for the log and for ``info``."""
-    runtime: str
-    """The interpreter's package and version, ``ai-edge-litert 2.3.0``."""
+
+    @property
+    def runtime(self) -> str:
+        """Return the interpreter's package and version, ``ai-edge-litert 2.3.0``."""
+        ...
 
     def invoke(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         """Run the model once and return copies of its outputs. Raises EngineError.

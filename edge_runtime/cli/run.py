@@ -1,7 +1,7 @@
 """``edge-infer [run]``: the daemon."""
 
 import argparse
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     config = configuration.load(args.config, flags(args))
     from edge_runtime import daemon
 
-    return daemon.run(config, terminal=sys.stderr.isatty() and args.jsonl != "-" and not args.quiet)
+    # Under systemd the journal has the log; the current answer is for eyes.
+    return daemon.run(config, terminal=not args.quiet and "JOURNAL_STREAM" not in os.environ)
 
 
 def flags(args: argparse.Namespace) -> dict[str, Any]:

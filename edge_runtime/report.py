@@ -1,0 +1,145 @@
+"""What a run says of itself while it goes on: state, statistics, events, snapshots, commands, Home Assistant."""
+
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edge_runtime._version import __version__
+from edge_runtime.clock import now_rfc3339
+from edge_runtime.config import Config
+from edge_runtime.connect import BrokerLink
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.protocols import Source
+from edge_runtime.sinks.events import EventTracker
+from edge_runtime.sinks.mqtt import MqttSink
+from edge_runtime.statistics import StatisticsService
+from edge_runtime.status import StatusPublisher
+from edge_runtime.telemetry.snapshots import Snapshots
+from edge_runtime.types import Frame, Latency, ModelIdentity, ModelSpec, Prediction, RawTensors, View
+from edge_runtime.workers import RunCounters
+
+NO_MODEL = ModelIdentity("none", None, "")
+NO_LATENCY = Latency(queue=0.0, prepare=0.0, wait=0.0, invoke=0.0, postprocess=0.0)
+
+
+class Report:
+    """Everything published beside predictions. A context manager: open while the run goes on.
+
+    ``observe`` belongs to the inference thread, ``on_frame`` to the preview's, ``on_state`` to the capture threads.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        link: BrokerLink,
+        *,
+        device: str,
+        state: Path,
+        views: Mapping[str, View],
+        sources: Mapping[str, Source],
+        pipeline: Pipeline | None,
+        counters: RunCounters,
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._link = link
+        self._device = device
+        self._pipeline = pipeline
+        self._sources = sources
+        self._counters = counters
+        self._stop = stop
+        self._latest: dict[str, Prediction] = {}
+        self._stack = ExitStack()
+        self._status = StatusPublisher(link.bus, device=device, root=link.root)
+        self._snapshots = Snapshots(link.bus, device=device, latest=self._latest, views=views)
+        self._statistics = StatisticsService(
+            link,
+            device=device,
+            counters=counters,
+            pipeline=pipeline,
+            state=state,
+            interval_s=config.stats.interval_s,
+        )
+        self.sink = MqttSink(link.bus, device=device, root=link.root, events=EventTracker())
+        """Publishes predictions and events; run by its own worker."""
+
+    def __enter__(self) -> Self:
+        """Publish ``info`` and ``model``, take commands and start the threads."""
+        self._status.info(
+            software=f"edge-infer {__version__}",
+            started_at=now_rfc3339(),
+            config_error=None,
+            **self._about_model(),
+            sources={name: source.describe() for name, source in self._sources.items()},
+        )
+        self._status.model(None if self._pipeline is None else _identity(self._pipeline.spec))
+        if not self._link.is_real:
+            return self
+        self._statistics.start()
+        self._stack.callback(self._statistics.close)
+        self._take_commands()
+        if self._config.homeassistant.enabled:
+            self._announce()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop the threads."""
+        self._stack.close()
+
+    def observe(self, prediction: Prediction) -> None:
+        """Take a prediction: its frame for snapshots, its latency for the statistics."""
+        self._latest[prediction.stream] = prediction
+        self._statistics.observe(prediction)
+
+    def on_frame(self, frame: Frame) -> None:
+        """Take a frame that no model sees, for snapshots."""
+        nothing = RawTensors((), ())
+        self._latest[frame.stream] = Prediction(
+            frame.stream, frame.sequence, frame.captured_ns, frame.origin, NO_MODEL, "raw", nothing, NO_LATENCY, frame
+        )
+
+    def on_state(self, stream: str, state: str, error: str | None) -> None:
+        """Publish a stream's new state; a source that came online may know its size and format only now."""
+        self._status.stream(stream, state, error)
+        if state == "online":
+            self._status.info(sources={name: source.describe() for name, source in self._sources.items()})
+        else:
+            self.sink.end_stream(stream)
+
+    def _take_commands(self) -> None:
+        from edge_runtime.mqtt.commands import CommandServer
+
+        commands = CommandServer(
+            self._link.bus,
+            device=self._device,
+            handlers={"ping": lambda _: {}, "snapshot": self._snapshots.command, "stop": self._stop_on_command},
+            allowed=self._config.commands.allow,
+        )
+        commands.open()
+        self._stack.callback(commands.close)
+
+    def _stop_on_command(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        self._stop.set()
+        return {}
+
+    def _announce(self) -> None:
+        raise AssertionError
+
+    def _about_model(self) -> dict[str, Any]:
+        if self._pipeline is None:
+            return {"model": None, "delegate": None, "delegate_reason": None, "runtime": None}
+        engine = self._pipeline.engine
+        spec = self._pipeline.spec
+        return {
+            "model": _identity(spec) | {"task": spec.task, "accuracy": spec.accuracy, "inferred": list(spec.inferred)},
+            "delegate": engine.delegate,
+            "delegate_reason": engine.delegate_reason,
+            "runtime": engine.runtime,
+        }
+
+
+def _identity(spec: ModelSpec) -> dict[str, Any]:
+    return {"name": spec.identity.name, "version": spec.identity.version, "sha256": spec.identity.sha256}
