@@ -19,7 +19,8 @@ _PASSING: Final = frozenset({6, 22, 43, 114})  # DEQUANTIZE, RESHAPE, SQUEEZE, Q
 _SHORTEST_WAVEFORM: Final = 4000
 _SMALLEST_SIDE: Final = 16
 _FEWEST_CANDIDATES: Final = 100
-_POSES: Final = frozenset({(1, 1, 17, 3), (1, 17, 3)})
+_KEYPOINTS: Final = 17
+_MOST_PEOPLE: Final = 20
 _BOX_CHANNELS: Final = {"yolov5": 5, "yolov8": 4}
 """Numbers per candidate before its class scores: the box, and in YOLOv5 whether there is anything."""
 
@@ -160,7 +161,7 @@ def infer_task(
     if kind == "picture":
         if is_yolo(shapes):
             return "detect"
-        if any(shape in _POSES for shape in shapes):
+        if len(shapes) == 1 and _is_pose(shapes[0]):
             return "pose"
     if len(shapes) != 1:
         return "audio" if kind == "window" and _is_waveform(input_shape) and vector_length(shapes[0]) > 1 else "raw"
@@ -176,6 +177,13 @@ def _task_of_one(kind: Kind, input_shape: tuple[int, ...], shape: tuple[int, ...
     if values > 1:
         return "audio" if kind == "window" and _is_waveform(input_shape) else "classify"
     return "regress" if values == 1 else "raw"
+
+
+def _is_pose(shape: tuple[int, ...]) -> bool:
+    """Tell MoveNet's keypoints: of one person, or a row of 17 * 3 + 5 numbers for each of several."""
+    if shape in {(1, 1, _KEYPOINTS, 3), (1, _KEYPOINTS, 3)}:
+        return True
+    return len(shape) == 3 and shape[0] == 1 and shape[1] <= _MOST_PEOPLE and shape[2] == _KEYPOINTS * 3 + 5
 
 
 def _is_waveform(shape: tuple[int, ...]) -> bool:
