@@ -50,11 +50,15 @@ class ScoreReader:
         self._output = output
         self._top_k = top_k
         self._threshold = threshold
+        # Several logits compete with each other; a single one answers yes or no.
+        self._of_logits: Activation = "sigmoid" if int(np.prod(output.shape)) == 1 else "softmax"
         self._undecided = score_activation is None and not output.quantized
-        self._activation: Activation = score_activation or "none"
         reach = value_range(output)
-        if score_activation is None and reach is not None and not _is_probability(*reach):
-            self._activation = _of_logits(int(np.prod(output.shape)))
+        self._activation: Activation
+        if score_activation is None:
+            self._activation = "none" if reach is None or _is_probability(*reach) else self._of_logits
+        else:
+            self._activation = self._of_logits if score_activation == "softmax" else score_activation
 
     def __call__(self, values: NDArray[Any]) -> Best:
         """Return ids (k,) and scores (k,) of the best classes of ``values`` (n,), best first, all finite."""
@@ -78,7 +82,7 @@ class ScoreReader:
         if real.size == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         if self._undecided and not _is_probability(float(real.min()), float(real.max())):
-            self._undecided, self._activation = False, _of_logits(real.size)
+            self._undecided, self._activation = False, self._of_logits
         if self._activation == "softmax":
             real = softmax(real)
         elif self._activation == "sigmoid":
@@ -102,18 +106,13 @@ def _largest(real: NDArray[np.float32], count: int) -> Best:
     return ids.astype(np.int64, copy=False), real[ids]
 
 
-def _of_logits(count: int) -> Activation:
-    """Return what turns logits into scores: several compete with each other, a single one answers yes or no."""
-    return "sigmoid" if count == 1 else "softmax"
-
-
 def _is_probability(low: float, high: float) -> bool:
     return low >= -PROBABILITY_SLACK and high <= 1.0 + PROBABILITY_SLACK
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``exp(x) / sum(exp(x))`` of a vector, shifted by its maximum so that nothing overflows."""
-    powers = np.exp(logits - logits.max())
+    powers = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 

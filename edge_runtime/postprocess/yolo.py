@@ -56,9 +56,9 @@ class YoloHead:
         if len(scores) > MOST_CANDIDATES:
             best = np.argpartition(-scores, MOST_CANDIDATES)[:MOST_CANDIDATES]
             anchors, class_ids, scores = anchors[best], class_ids[best], scores[best]
-        boxes = self._in_input_pixels(dequantize(channels[:4, anchors].T, self._output))
-        found = Candidates(boxes, class_ids, scores)
-        return suppress(found.take(well_formed(boxes)))
+        corners = to_xyxy(dequantize(channels[:4, anchors].T, self._output), self._box_format)
+        found = Candidates(corners, class_ids, scores).take(well_formed(corners))
+        return suppress(found._replace(boxes=self._in_input_pixels(found.boxes)))
 
     def _best_classes(self, channels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Return anchors at or above the threshold with their best class and its score; (channels, anchors) in.
@@ -83,10 +83,9 @@ class YoloHead:
 
     def _in_input_pixels(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._normalized is None and len(boxes):
-            # A box in pixels reaches further than 2 in at least one number; a fraction never does.
+            # A box in pixels ends beyond 2, right or below; one in fractions never does.
             self._normalized = bool(np.median(boxes.max(axis=1)) <= 2.0)
-        corners = to_xyxy(boxes, self._box_format)
-        return corners * np.array(self._size * 2, dtype=np.float32) if self._normalized else corners
+        return boxes * np.array(self._size * 2, dtype=np.float32) if self._normalized else boxes
 
 
 def _layout(spec: ModelSpec, size: Size) -> tuple[Version, int]:
