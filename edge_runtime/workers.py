@@ -25,6 +25,8 @@ REOPEN_FIRST_S = 0.5
 REOPEN_MOST_S = 30.0
 MAX_ENGINE_FAILURES = 10
 SINK_QUEUE = 1024
+SKIPS_IN_FULL = 20
+SKIP_LOG_NS = 10_000_000_000
 DRAIN_TIMEOUT_S = 5.0
 
 StateListener = Callable[[str, str, str | None], None]
@@ -68,6 +70,28 @@ def guarded(name: str, body: Callable[[], None], on_crash: Callable[[BaseExcepti
     return threading.Thread(target=run, name=name, daemon=True)
 
 
+class SkipLog:
+    """Says what was skipped: the first few in full, then once in a while how many more."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._said = 0
+        self._unsaid = 0
+        self._next_ns = 0
+
+    def add(self, error: BadFrameError, *, what: str | None = None) -> None:
+        """Count one broken frame and log it, or not yet."""
+        now_ns = monotonic_ns()
+        if self._said >= SKIPS_IN_FULL and now_ns < self._next_ns:
+            self._unsaid += 1
+            return
+        more = f" ({self._unsaid} more since)" if self._unsaid else ""
+        log.warning("%s: skipped%s: %s%s", self._stream, f" {what}" if what else "", error, more)
+        self._said += 1
+        self._unsaid = 0
+        self._next_ns = now_ns + SKIP_LOG_NS
+
+
 class CaptureWorker:
     """Keeps one source open and moves its frames into the intake."""
 
@@ -87,6 +111,7 @@ class CaptureWorker:
         self._intake = intake
         self._run_counters = counters
         self._counters = counters.streams.setdefault(stream, StreamCounters())
+        self._skips = SkipLog(stream)
         self._stop = stop
         self._on_state = on_state
         self._interval_ns = int(1e9 / max_fps) if max_fps else 0
@@ -145,7 +170,8 @@ class CaptureWorker:
             except BadFrameError as error:
                 last_frame_ns = monotonic_ns()
                 self._counters.captured += 1
-                self._count_bad(error)
+                self._counters.bad += 1
+                self._skips.add(error)
                 continue
             if frame is None:
                 return
@@ -176,10 +202,6 @@ class CaptureWorker:
             return
         self._set_state("stalled", f"no frame for {silent_s:.0f} s")
         raise SourceError(f"no frame for {silent_s:.0f} s")
-
-    def _count_bad(self, error: BadFrameError) -> None:
-        self._counters.bad += 1
-        log.warning("%s: skipped: %s", self._stream, error)
 
     def _set_state(self, state: str, error: str | None) -> None:
         if state != self._state:
@@ -212,6 +234,7 @@ class PrepareWorker:
         self._schedule = schedule
         self._counters = counters
         self._stop = stop
+        self._skips = {stream: SkipLog(stream) for stream in counters.streams}
 
     def run(self) -> None:
         """Prepare frames until the sources have ended or the run stops."""
@@ -228,9 +251,8 @@ class PrepareWorker:
         try:
             prepared = self._pipeline.prepare(frame)
         except BadFrameError as error:
-            counters = self._counters.streams[frame.stream]
-            counters.bad += 1
-            log.warning("%s: skipped %s: %s", frame.stream, frame.origin.path or f"frame {frame.sequence}", error)
+            self._counters.streams[frame.stream].bad += 1
+            self._skips[frame.stream].add(error, what=frame.origin.path or f"frame {frame.sequence}")
             self._ready.put(ticket, None, stop=self._stop)
             return
         except EdgeRuntimeError as error:

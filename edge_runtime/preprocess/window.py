@@ -13,7 +13,9 @@ from edge_runtime.types import Frame, TensorSpec, WindowInput
 class WindowPreprocessor:
     """Normalises and quantises sensor samples and audio.
 
-    Called from prepare threads, several at a time. Raises InputMismatchError when ``tensor`` cannot hold the window.
+    A flat input of n values (``channels`` 1) takes n samples of one channel, or n / c samples of c channels, row after
+    row; ``mean`` and ``std`` may then be one value, or one per channel that arrives. Called from prepare threads,
+    several at a time. Raises InputMismatchError when ``tensor`` cannot hold the window.
     """
 
     def __init__(self, *, input: WindowInput, tensor: TensorSpec) -> None:  # noqa: A002 - the field's word
@@ -34,8 +36,7 @@ class WindowPreprocessor:
             raise InputMismatchError("this model takes samples and was given a picture; choose another model or source")
         samples = self._checked(frame.data)
         buffer = self._buffers.take()
-        values = quantize((samples - self._mean) / self._std, self._tensor)
-        buffer.reshape(samples.shape)[...] = values
+        buffer.reshape(samples.shape)[...] = quantize((samples - self._mean) / self._std, self._tensor)
         return (buffer,), None
 
     def release(self, inputs: tuple[NDArray[Any], ...]) -> None:
@@ -44,14 +45,20 @@ class WindowPreprocessor:
             self._buffers.put(buffer)
 
     def _checked(self, data: Any) -> NDArray[np.float64]:
-        samples = np.asarray(data)
-        expected = (self._length, self._channels)
-        if samples.shape != expected and not (self._channels == 1 and samples.shape == expected[:1]):
+        samples = np.asarray(data, np.float64)
+        rows = samples.reshape(len(samples), -1) if samples.size and samples.ndim else samples.reshape(1, -1)
+        flat = self._channels == 1 and rows.size == self._length
+        if rows.shape != (self._length, self._channels) and not flat:
             raise BadFrameError(
                 f"a window of shape {list(samples.shape)} came where the model takes {self._length} samples "
                 f"of {self._channels} channels; look at the sensor's channels and window length"
             )
-        samples = samples.reshape(expected).astype(np.float64)
+        for name, values in (("mean", self._mean), ("std", self._std)):
+            if values.size not in (1, rows.shape[1]):
+                raise InputMismatchError(
+                    f"the model has {values.size} values of {name} and the sensor {rows.shape[1]} channels"
+                )
+        samples = rows
         if not np.isfinite(samples).all():
             raise BadFrameError("a window has samples that are no numbers (NaN or infinite); look at the sensor")
         return samples
