@@ -66,20 +66,23 @@ class YoloHead:
         Only one row (objectness, or the maximum over classes, found before dequantising) is looked at for all anchors.
         """
         first = BOX_CHANNELS[self._version]
-        sifting = channels[4] if self._version == "yolov5" else channels[first:].max(axis=0)
-        anchors = np.flatnonzero(self._probability(dequantize(sifting, self._output)) >= self._threshold)
+        sifting = dequantize(channels[4] if first == 5 else channels[first:].max(axis=0), self._output)
+        if self._sigmoid is None and 2 * np.count_nonzero((sifting < -0.05) | (sifting > 1.05)) > sifting.size:
+            self._sigmoid = True
+        sifted = self._probability(sifting)
+        anchors = np.flatnonzero(sifted >= self._threshold)
+        scores = sifted[anchors]
         per_class = channels[first:, anchors]
         class_ids = per_class.argmax(axis=0)
-        scores = self._probability(dequantize(per_class[class_ids, np.arange(anchors.size)], self._output))
-        if self._version == "yolov5":
-            scores = scores * self._probability(dequantize(channels[4, anchors], self._output))
+        if first == 5:
+            best = per_class[class_ids, np.arange(anchors.size)]
+            scores = scores * self._probability(dequantize(best, self._output))
         kept = np.flatnonzero(scores >= self._threshold)
         return anchors[kept], class_ids[kept], scores[kept]
 
     def _probability(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._sigmoid is None and 2 * np.count_nonzero((scores < -0.05) | (scores > 1.05)) > scores.size:
-            self._sigmoid = True
-        return sigmoid(scores) if self._sigmoid else scores
+        """Return scores within 0..1, which rounding may have left a little above 1."""
+        return sigmoid(scores) if self._sigmoid else np.minimum(scores, np.float32(1.0))
 
     def _in_input_pixels(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._normalized is None and len(boxes):
