@@ -107,9 +107,9 @@ class Decoder:
                     for item in self._items(av, container, video, number):
                         self._slot.put(item, replace=self._live)
                 except av.error.FFmpegError as error:
-                    raise OpenError("broken", self._words(av, error)) from error
+                    raise OpenError("broken", f"broke off ({self._words(av, error)})") from error
             if self._live:
-                raise OpenError("broken", "the stream ended")
+                raise OpenError("broken", "broke off (the other side ended it)")
             if self._index == before:
                 raise OpenError("broken", "there is no picture in it that can be decoded")
             if not self._options["loop"]:

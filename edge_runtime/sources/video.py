@@ -36,7 +36,10 @@ _GRACE_S: Final = 2.0
 
 def redacted(url: str) -> str:
     """Return ``url`` without user, password and query, fit for logs and for ``info``."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an unclosed bracket
+        return f"{url.partition('://')[0]}://..."
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
 
@@ -250,7 +253,10 @@ class VideoStreamSource(_VideoSource):
 
     def open(self) -> None:
         """Connect; as the base says, and UsageError for an address that is none."""
-        parts = urlsplit(self._options["url"])
-        if parts.scheme.lower() not in STREAM_SCHEMES or not parts.hostname:
+        try:
+            parts = urlsplit(self._options["url"])
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in STREAM_SCHEMES or not parts.hostname:
             raise UsageError(f"{self._name}: expected an address like rtsp://camera/stream or http://camera/video.mjpg")
         super().open()
