@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edge_runtime.clock import now_rfc3339
+from edge_runtime.telemetry.latency import PERCENTILES, STAGES
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +25,17 @@ KEYS: Final = (
     "drift",
 )
 """Every key, in the order it is published."""
-SHAPES: Final[dict[str, tuple[str, ...]]] = {
-    "fps": ("capture", "inference", "dropped"),
-    "cpu_percent": ("process", "system"),
-    "memory_mb": ("rss", "pss", "available"),
-    "outbox": ("pending", "dropped", "bytes", "error"),
-    "broker": ("connected", "reconnects"),
-    "engine": ("delegate", "restarts"),
+UNKNOWN: Final[dict[str, dict[str, Any]]] = {
+    "fps": dict.fromkeys(("capture", "inference", "dropped")),
+    "latency_ms": {stage: dict.fromkeys(f"p{percent}" for percent in PERCENTILES) for stage in STAGES},
+    "cpu_percent": dict.fromkeys(("process", "system")),
+    "memory_mb": dict.fromkeys(("rss", "pss", "available")),
+    "outbox": dict.fromkeys(("pending", "dropped", "bytes", "error")),
+    "broker": dict.fromkeys(("connected", "reconnects")),
+    "engine": dict.fromkeys(("delegate", "restarts")),
+    "drift": {},
 }
-"""The keys inside, so that a reader's path into the message always exists."""
+"""What stands where nobody knows: every path a reader may take into the message exists."""
 
 Provider = Callable[[], Any]
 """Returns the value of one key, or None; may raise OSError. Called from the thread of the statistics."""
@@ -60,11 +63,9 @@ class Stats:
     def _value(self, key: str) -> Any:
         provider = self._providers.get(key)
         value = None if provider is None else self._call(key, provider)
-        inside = SHAPES.get(key)
-        if inside is not None and (value is None or isinstance(value, Mapping)):
-            return dict.fromkeys(inside) | dict(value or {})
-        if key == "drift" and value is None:
-            return {}
+        unknown = UNKNOWN.get(key)
+        if unknown is not None and (value is None or isinstance(value, Mapping)):
+            return {**unknown, **(value or {})}
         return value
 
     def _call(self, key: str, provider: Provider) -> Any:

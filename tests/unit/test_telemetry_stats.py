@@ -70,6 +70,7 @@ def test_what_nobody_knows_is_null_and_every_path_of_the_contract_exists():
     assert message["outbox"] == {"pending": None, "dropped": None, "bytes": None, "error": None}
     assert message["broker"] == {"connected": None, "reconnects": None}
     assert message["engine"] == {"delegate": None, "restarts": None}
+    assert message["latency_ms"]["total"] == {"p50": None, "p95": None, "p99": None}
     assert message["drift"] == {}
     assert message["throttled"] is message["temperature_c"] is message["uptime_s"] is None
 
