@@ -15,6 +15,8 @@ from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
 from edge_runtime.config import Config
 from edge_runtime.connect import BrokerLink, connect
+from edge_runtime.dashboard.process import DashboardProcess
+from edge_runtime.dashboard.settings import DashboardSettings, parse_listen, read_token
 from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import EdgeRuntimeError, InputMismatchError, UsageError
@@ -79,12 +81,20 @@ def run(config: Config, *, terminal: bool = False) -> int:
         plans = assemble.plan_streams(config.source, where="configuration")
         # The connection is made in its own thread while the model loads here.
         broker = stack.enter_context(connect(config.broker, device=device, state=state.path))
+        if config.dashboard.listen:
+            stack.enter_context(_dashboard(config, broker))
         pipeline = _open_pipeline(config, plans, state.path)
         if pipeline is not None:
             stack.callback(pipeline.close)
         made = _assemble(plans, pipeline, stop)
         status = _run(config, made, broker, device=device, state=state.path, terminal=terminal)
     return INTERRUPTED if interrupted.is_set() and status == 0 else status
+
+
+def _dashboard(config: Config, broker: BrokerLink) -> DashboardProcess:
+    host, port = parse_listen(config.dashboard.listen or "", flag="--dashboard")
+    token = read_token(config.dashboard.token_file)
+    return DashboardProcess(DashboardSettings(host=host, port=port, token=token, broker=broker.config))
 
 
 def _open_pipeline(config: Config, plans: Sequence[StreamPlan], state: Path) -> Pipeline | None:

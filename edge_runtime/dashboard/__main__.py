@@ -3,6 +3,7 @@
 The daemon starts it so: no secret on a command line, and nothing left behind when the parent dies.
 """
 
+import os
 import sys
 import threading
 
@@ -37,7 +38,8 @@ def _read() -> DashboardSettings:
 
 
 def _wait_for_end(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(1):
+    # Past Python's own buffer: its lock, held by a daemon thread, would abort the interpreter's shutdown.
+    while os.read(0, 4096):
         pass
     stop.set()
 
