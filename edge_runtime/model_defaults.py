@@ -103,12 +103,13 @@ def detection_producer(operators: tuple[Operator, ...]) -> Operator | None:
     return next((operator for operator in reversed(operators) if operator.code.custom == DETECTION_OPERATOR), None)
 
 
-def detection_order(outputs: tuple[int, ...], operator: Operator) -> tuple[str, ...] | None:
+def detection_order(model: ModelFile) -> tuple[str, ...] | None:
     """Return what each of the model's outputs means, from their places at the detection postprocess operator."""
-    made = operator.outputs[:4]
-    if len(made) < 4 or set(outputs) != set(made):
+    producer = detection_producer(model.operators)
+    made = producer.outputs[:4] if producer else ()
+    if len(made) < 4 or set(model.outputs) != set(made):
         return None
-    return tuple(DETECTION_ORDER[made.index(index)] for index in outputs)
+    return tuple(DETECTION_ORDER[made.index(index)] for index in model.outputs)
 
 
 def is_detection_postprocess(shapes: list[tuple[int, ...]]) -> bool:

@@ -29,8 +29,9 @@ from model_files import (
 from edge_runtime.errors import InputMismatchError, ModelError, UsageError
 from edge_runtime.manifest import Overrides, as_image, as_window, resolve
 from edge_runtime.manifest_file import parse_manifest, sidecar_path
-from edge_runtime.model_file import read_model
+from edge_runtime.model_file import parse_model, read_model
 from edge_runtime.types import ImageInput, ModelSpec, WindowInput
+from edge_runtime.yolo_export import read_export_notes
 
 PICTURE = T((1, 64, 64, 3), "float32")
 BYTES = T((1, 64, 64, 3), "uint8", scale=1 / 128, zero_point=128)
@@ -98,6 +99,12 @@ def test_the_number_of_candidates_tells_the_yolo_version(tmp_path: Path) -> None
     assert spec_of(tmp_path, [picture], [T((1, 6300, 85))]).output.format == "yolov5"
     assert spec_of(tmp_path, [picture], [T((1, 84, 2100))]).output.format == "yolov8"
     assert spec_of(tmp_path, [picture], [T((1, 2100, 84))]).output.format == "yolov8"
+
+
+def test_a_yolo_model_without_a_word_on_normalisation_gets_a_hint(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, [T((1, 320, 320, 3))], [T((1, 84, 2100))])
+    assert as_image(spec).std == (127.5,)
+    assert "--mean 0 --std 255" in spec.inferred[-2]
 
 
 def test_the_last_operator_tells_logits_from_probabilities(tmp_path: Path) -> None:
@@ -204,6 +211,11 @@ def test_a_picture_model_is_not_fed_samples_and_the_other_way_round(tmp_path: Pa
 def test_inputs_that_nothing_can_feed_are_refused(tmp_path: Path, tensor: T, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         spec_of(tmp_path, [tensor], [SCORES])
+
+
+def test_a_picture_task_for_a_model_that_takes_none_is_a_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--task: .* no picture"):
+        spec_of(tmp_path, [T((1, 640))], [T((1, 640))], overrides=Overrides(task="detect"))
 
 
 # --- precedence
@@ -432,6 +444,37 @@ def test_box_metadata_makes_a_detector(tmp_path: Path) -> None:
 
 def box_content_of(index: list[int]) -> dict[int, object]:
     return box_content([U32(i) for i in index], 1)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        """{'stride': 32, 'names': {0: 'person', 1: "cat's", 2: 'a, b'}}""",
+        """{'description': 'a', 'stride': 32, 'task': 'detect', 'names': ['person', "cat's", 'a, b'], 'args': {}}""",
+        """{"stride": 32, "task": "detect", "names": {"0": "person", "1": "cat's", "2": "a, b"}}""",
+    ],
+)
+def test_the_note_of_a_yolo_exporter_gives_names_and_feeding(tmp_path: Path, note: str) -> None:
+    text = metadata_buffer(inputs=[image_content()], outputs=[label_files("temp_meta.txt")])
+    spec = spec_of(
+        tmp_path,
+        [T((1, 320, 320, 3))],
+        [T((1, 7, 2100))],
+        metadata={"TFLITE_METADATA": text},
+        files={"temp_meta.txt": note.encode()},
+    )
+    assert spec.labels == ("person", "cat's", "a, b")
+    assert isinstance(spec.input, ImageInput)
+    assert (spec.input.mean, spec.input.std, spec.input.resize) == ((0.0,), (255.0,), "letterbox")
+    assert (spec.task, spec.output.format) == ("detect", "yolov8")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_any_note_is_survived(text: str) -> None:
+    model = build_model([PICTURE], [SCORES], files={"meta.txt": b"{'stride': 32, 'names': " + text.encode()})
+    notes = read_export_notes(parse_model(model, "m"))
+    assert notes is None or all(isinstance(name, str) for name in notes.labels or ())
 
 
 # --- the reference set
