@@ -62,6 +62,8 @@ class HomeAssistantSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     enabled: bool = False
     prefix: str = "homeassistant"
+    labels: tuple[str, ...] = ()
+    """detect: the labels that get a count and a presence of their own; empty for all of a small model."""
 
 
 class DashboardSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
