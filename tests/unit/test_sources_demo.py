@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from postprocess_parts import Array, Bare, prepared
 
+import edge_runtime
 from edge_runtime import registry
 from edge_runtime.errors import SourceTimeoutError, SourceUnavailableError
 from edge_runtime.manifest import resolve
@@ -136,9 +137,9 @@ def test_settings_that_make_no_scene_are_refused(settings: dict[str, Any]) -> No
         msgspec.convert(settings, DemoSource.Config)
 
 
-def scene_of(seed: int, *, size: tuple[int, int] = (640, 480)) -> Scene:
+def scene_of(seed: int, *, size: tuple[int, int] = (640, 480), fps: float = 15.0) -> Scene:
     with np.load(DATA / "digits.npz") as digits:
-        return Scene(digits["images"], digits["labels"], size=size, fps=15.0, seed=seed)
+        return Scene(digits["images"], digits["labels"], size=size, fps=fps, seed=seed)
 
 
 def test_all_ten_digits_come_in_every_round_and_cross_in_between() -> None:
@@ -186,6 +187,22 @@ def test_the_model_reads_nine_of_ten_frames_right(size: tuple[int, int], seed: i
             right += result[0]["label"] == label
             total += 1
     assert total > 100
+    assert right / total >= 0.9
+
+
+@pytest.mark.parametrize("format_", ["jpeg", "rgb"])
+def test_the_real_path_reads_the_frames_of_the_source_right(format_: str) -> None:
+    """The runtime's own decoding and resizing instead of Pillow's."""
+    source, _ = opened(format=format_, seed=1, fps=3.0)
+    scene = scene_of(1, fps=3.0)
+    right = total = 0
+    with edge_runtime.load(str(MODEL)) as model:
+        for frame in (read(source) for _ in range(120)):
+            label = scene.label(frame.sequence)
+            if label is not None:
+                right += model(frame.data).result[0]["label"] == label
+                total += 1
+    assert total > 90
     assert right / total >= 0.9
 
 
