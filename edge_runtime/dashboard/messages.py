@@ -15,7 +15,8 @@ NAME_LENGTH: Final = 128
 TEXT_LENGTH: Final = 500
 ENTRIES: Final = 64
 DEPTH: Final = 8
-BUDGET: Final = 6000
+BUDGET: Final = 2000
+TEXT_UNIT: Final = 16
 JSON_BYTES: Final = 1 << 20
 SNAPSHOT_BYTES: Final = 4 << 20
 EXACT_INTEGER: Final = 1 << 53
@@ -71,14 +72,18 @@ def read_object(payload: bytes) -> dict[str, Any] | None:
 
 
 def trimmed(value: Any) -> Any:
-    """Return a copy with at most 64 entries per list or object, 8 levels, 500 characters a text, 6000 values in all."""
+    """Return a copy with at most 64 entries per list or object, 8 levels and 500 characters a text.
+
+    In all it has at most about 2000 values or 32,000 characters, so that a device's whole state stays small.
+    """
     return _trim(value, DEPTH, [BUDGET])
 
 
 def _trim(value: Any, depth: int, budget: list[int]) -> Any:
     budget[0] -= 1
     if isinstance(value, str):
-        return value[:TEXT_LENGTH]
+        budget[0] -= min(len(value), TEXT_LENGTH) // TEXT_UNIT
+        return value[:TEXT_LENGTH] if budget[0] > 0 else ""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -88,8 +93,9 @@ def _trim(value: Any, depth: int, budget: list[int]) -> Any:
     if depth == 0 or budget[0] <= 0:
         return None
     if isinstance(value, dict):
-        some = list(value.items())[: min(ENTRIES, budget[0])]
-        return {str(key)[:NAME_LENGTH]: _trim(entry, depth - 1, budget) for key, entry in some}
+        some = {str(key)[:NAME_LENGTH]: entry for key, entry in list(value.items())[: min(ENTRIES, budget[0])]}
+        budget[0] -= sum(map(len, some)) // TEXT_UNIT
+        return {key: _trim(entry, depth - 1, budget) for key, entry in some.items()}
     if isinstance(value, list):
         return [_trim(entry, depth - 1, budget) for entry in value[: min(ENTRIES, budget[0])]]
     return None
@@ -150,6 +156,19 @@ SAMPLE_PATHS: Final[tuple[tuple[str, ...], ...]] = (
 def sample_of(stats: dict[str, Any], *, received_ms: int) -> list[float | None]:
     """Return a device's history sample: when it came (ms since 1970), then the numbers of ``SAMPLE_PATHS``."""
     return [received_ms, *(number(at(stats, *path)) for path in SAMPLE_PATHS)]
+
+
+EVENT_KEYS: Final = ("type", "label", "class_id", "score", "started_at", "ended_at")
+
+
+def event_of(message: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is kept of an event message, with its ``id`` as text; None when it is none of the contract's."""
+    identity = message.get("id")
+    if not isinstance(identity, str | int) or message.get("type") not in {"start", "update", "end"}:
+        return None
+    return {"id": str(identity)} | {
+        key: message[key] for key in EVENT_KEYS if not isinstance(message.get(key), dict | list | None)
+    }
 
 
 def is_jpeg(payload: bytes) -> bool:

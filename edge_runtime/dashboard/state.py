@@ -15,6 +15,7 @@ from edge_runtime.dashboard.messages import (
     Address,
     address_of,
     at,
+    event_of,
     is_jpeg,
     point_of,
     read_object,
@@ -283,13 +284,12 @@ class Fleet:
         return True
 
     def _take_event(self, device: _Device, stream: str, message: dict[str, Any], now_ms: int) -> bool:
-        identity = at(message, "id")
-        if not isinstance(identity, str | int) or message.get("type") not in {"start", "update", "end"}:
+        event = event_of(message)
+        if event is None:
             return False
-        key = (stream, str(identity))
+        key = (stream, event["id"])
         before = device.events[key][1] if key in device.events else {"first_ms": now_ms}
-        event = before | message | {"stream": stream, "id": str(identity), "received_ms": now_ms}
-        device.events[key] = (self._version, event)
+        device.events[key] = (self._version, before | event | {"stream": stream})
         while len(device.events) > self._limits.events:
             device.events.popitem(last=False)
         return True

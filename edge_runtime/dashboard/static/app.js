@@ -126,7 +126,8 @@ function plan() {
 
 function useTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  attribute(byId("theme"), "aria-pressed", String(dark));
+  text(byId("theme"), dark ? "Light" : "Dark");
+  attribute(byId("theme"), "aria-label", dark ? "Use light colours" : "Use dark colours");
   restyleCharts();
 }
 

@@ -1,7 +1,7 @@
 // Line charts by uPlot (vendored, MIT), drawn in the page's own colours, with a legend that is text.
 
 import { attribute, el, shown, text } from "./dom.js";
-import { brief, clock, DASH } from "./format.js";
+import { brief, clock, DASH, tick } from "./format.js";
 
 const uPlot = window.uPlot;
 const charts = new Set();
@@ -24,9 +24,12 @@ function axes() {
       space: 74,
       size: 26,
       grid: { show: false },
-      values: (plot, splits) => splits.map((s, i) => (i && s % 60 ? fineTicks : ticks).format(s * 1000)),
+      values: (plot, splits) => {
+        const format = splits.some((s) => s % 60) ? fineTicks : ticks;
+        return splits.map((s) => format.format(s * 1000));
+      },
     },
-    { ...common, space: 28, size: 46, values: (plot, splits) => splits.map((value) => brief(value)) },
+    { ...common, space: 28, size: 46, values: (plot, splits) => splits.map(tick) },
   ];
 }
 
@@ -38,7 +41,7 @@ function options({ lines, width, height, spark, range, onHover }) {
   return {
     width,
     height,
-    padding: spark ? [4, 2, 4, 2] : [8, 8, 0, 0],
+    padding: spark ? [4, 2, 4, 2] : [8, 24, 0, 0],
     legend: { show: false },
     cursor: spark
       ? { show: false }
@@ -84,7 +87,7 @@ function columns(rows, picks, gap_s) {
 export function chart({ title, lines, height = 150, spark = false, range, gap_s = GAP_S, waiting }) {
   const canvas = el("div", { class: "plot", role: "img" });
   const values = lines.map(() => el("b", {}, DASH));
-  const when = el("span", { class: "when" });
+  const when = el("span", { class: "when", hidden: true });
   const legend = el(
     "p",
     { class: "legend" },
@@ -106,7 +109,8 @@ export function chart({ title, lines, height = 150, spark = false, range, gap_s 
     const last = data[0].length - 1;
     const i = index ?? last;
     values.forEach((node, k) => text(node, `${brief(data[k + 1][i])}${lines[k].unit ?? ""}`));
-    text(when, index == null || index === last ? "" : clock(data[0][i] * 1000));
+    shown(when, i !== last);
+    text(when, clock(data[0][i] * 1000));
   }
 
   function draw() {

@@ -33,7 +33,7 @@ function engineOf(device) {
 function concerns(state, device) {
   const condition = conditionOf(state, device);
   const found = [];
-  if (condition.state === "offline") found.push(["bad", "This device is offline; what you see is the last it said."]);
+  if (condition.state === "offline") found.push(["plain", "This device is offline; what you see is the last it said."]);
   if (condition.state === "silent") found.push(["warn", `Nothing heard for ${duration(condition.silent_s)}.`]);
   const throttled = at(device.stats, "throttled", "now");
   if (Array.isArray(throttled) && throttled.length) {
@@ -66,7 +66,7 @@ function heading(id) {
       attribute(pill, "data-state", condition.state);
       const { model: name, version, task, delegate, reason, runtime } = engineOf(device);
       const on = delegate === null ? null : `on ${delegate === "cpu" ? "the CPU" : delegate === "edgetpu" ? "the Edge TPU" : delegate}`;
-      text(model, [[name, version].filter(Boolean).join(" "), task, on].filter(Boolean).join(" · "));
+      text(model, [name, version && `version ${version}`, task, on].filter(Boolean).join(" · "));
       text(why, [reason, runtime].filter(Boolean).join(" · "));
       const items = concerns(state, device);
       shown(list, items.length > 0);
@@ -112,6 +112,7 @@ export function deviceView(id) {
   const head = heading(id);
   const streams = el("div", { class: "streams" });
   const noStream = el("p", { class: "card note" }, "No stream has said anything yet.");
+  const noFigures = el("p", { class: "card note" }, "No figures yet: a device sends them every ten seconds.");
   const numbers = tiles();
   const plots = charts();
   const table = stages();
@@ -123,7 +124,7 @@ export function deviceView(id) {
     "div",
     { class: "device" },
     head.root,
-    el("div", { class: "columns" }, el("div", { class: "major" }, noStream, streams, numbers.root, plots.root), aside),
+    el("div", { class: "columns" }, el("div", { class: "major" }, noStream, streams, noFigures, numbers.root, plots.root), aside),
   );
   return {
     root,
@@ -131,6 +132,9 @@ export function deviceView(id) {
       const all = streamsOf(device);
       head.update(state, device);
       shown(noStream, all.length === 0);
+      shown(streams, all.length > 0);
+      shown(noFigures, !device.stats);
+      for (const part of [numbers, plots, table]) shown(part.root, Boolean(device.stats));
       keyed(streams, kept, all.map((stream) => ({ state, device, stream })), (item) => item.stream.name, streamCard);
       numbers.update(device.stats);
       plots.update(device.samples);

@@ -40,7 +40,7 @@ const TILES = [
   {
     name: "Dropped frames",
     value: (s) => withUnit(at(s, "fps", "dropped"), "/s", 1),
-    note: () => ({ words: "older than the newest" }),
+    note: () => ({ words: "skipped for newer ones" }),
   },
   {
     name: "Latency, median",
@@ -122,6 +122,7 @@ const CHARTS = [
   {
     title: "Temperature",
     optional: true,
+    range: (_plot, low, high) => [Math.floor((low ?? 0) - 5), Math.ceil((high ?? 1) + 5)],
     lines: [{ name: "processor", column: TEMPERATURE, colour: "--s3", unit: " °C", fill: true }],
   },
 ];
@@ -167,7 +168,7 @@ export function stages() {
   const head = el("tr", {}, el("th", { scope: "col" }, "Stage"), ...PERCENTILES.map((p) => el("th", { scope: "col" }, p)));
   const empty = el("p", { class: "note" }, "Not measured yet");
   const table = el("table", {}, el("thead", {}, head), body);
-  const root = el("section", { class: "card" }, el("header", {}, el("h3", {}, "Latency by stage"), el("span", { class: "note" }, "ms")), empty, table);
+  const root = el("section", { class: "card stages" }, el("header", {}, el("h3", {}, "Latency by stage"), el("span", { class: "note" }, "ms")), empty, table);
   return {
     root,
     update(stats) {

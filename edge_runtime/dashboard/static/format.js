@@ -26,6 +26,11 @@ export function brief(value) {
   return decimals(value, size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
+const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+
+/** A number on an axis: no more digits than it needs. */
+export const tick = (value) => (isNumber(value) ? plain.format(value) : "");
+
 /** A share of one in percent. */
 export const percent = (value, digits = 0) => (isNumber(value) ? `${decimals(value * 100, digits)} %` : DASH);
 

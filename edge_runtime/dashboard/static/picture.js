@@ -7,8 +7,9 @@ import { duration, words } from "./format.js";
 const INTERVAL_MS = 1000;
 const SLOWEST_MS = 30_000;
 const PATIENCE = 3;
-/** Streams of sensors answer these too; only once a picture has come is there room made for one. */
+/** These come from sensors more often than from cameras: room is made only once a picture has come. */
 const RARELY_PICTURED = ["regress", "anomaly", "audio", "raw"];
+const GIVE_UP = 5;
 
 const pathOf = (device, stream) =>
   `/api/devices/${encodeURIComponent(device.id)}/streams/${encodeURIComponent(stream.name)}/snapshot`;
@@ -42,7 +43,8 @@ export function picture() {
     if (Date.now() - asked_ms < wait_ms()) return;
     asked_ms = Date.now();
     unanswered += 1;
-    await fetch(pathOf(now.device, now.stream), { method: "POST" }).catch(() => null);
+    const answer = await fetch(pathOf(now.device, now.stream), { method: "POST" }).catch(() => null);
+    await answer?.text();
   }
 
   async function load(wanted) {
@@ -69,7 +71,6 @@ export function picture() {
   const observer = new IntersectionObserver(([entry]) => {
     visible = entry.isIntersecting;
   });
-  observer.observe(root);
   const timer = setInterval(() => {
     ask();
     caption();
@@ -77,14 +78,16 @@ export function picture() {
 
   return {
     root,
+    /** Say which element must be on view for pictures to be asked for. */
+    watch: (element) => observer.observe(element),
     update(state, device, stream) {
       now = { state, device, stream };
-      const rare = RARELY_PICTURED.includes(stream.prediction?.task);
-      root.classList.toggle("folded", rare && !stream.snapshot);
+      const unlikely = RARELY_PICTURED.includes(stream.prediction?.task) || unanswered >= GIVE_UP;
+      shown(root, Boolean(stream.snapshot) || !unlikely);
       attribute(image, "alt", `What ${stream.name} of ${device.id} sees`);
       const error = words(stream.snapshot_error);
-      if (error) text(note, `No picture: ${error}`);
-      else if (device.status === "offline") text(note, "No picture while the device is offline");
+      const away = device.status === "offline" ? "No picture while the device is offline" : "Waiting for a picture…";
+      text(note, error ? `No picture: ${error}` : away);
       if (stream.snapshot && stream.snapshot.number !== number) {
         number = stream.snapshot.number;
         unanswered = 0;

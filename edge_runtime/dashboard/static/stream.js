@@ -13,7 +13,7 @@ function trend(task) {
   const range = isScore(task) ? SHARE : undefined;
   const lines = [{ name, column: 1, colour: "--s1", fill: true }];
   const plot = chart({ title: `${name}, last minutes`, lines, height: 52, spark: true, range, gap_s: 20 });
-  return { ...plot, root: el("div", { class: "trend" }, el("p", { class: "note" }, `${name}, last two minutes`), plot.root) };
+  return { ...plot, root: el("div", {}, el("p", { class: "note" }, `${name}, last two minutes`), plot.root) };
 }
 
 /** Make the card of a stream; `update({state, device, stream})`. */
@@ -24,14 +24,16 @@ export function streamCard({ stream: first }) {
   const shot = picture();
   const place = el("div", { class: "result" });
   const waiting = el("p", { class: "note" }, "No prediction yet");
+  const trendPlace = el("div", { class: "trend", hidden: true });
   const foot = el("p", { class: "foot" });
   const side = el("div", { class: "side" }, waiting, place, foot);
   const root = el(
     "article",
     { class: "card stream", "aria-label": `Stream ${first.name}` },
     el("header", {}, name, source, status),
-    el("div", { class: "split" }, shot.root, side),
+    el("div", { class: "split" }, el("div", { class: "left" }, shot.root, trendPlace), side),
   );
+  shot.watch(root);
   let task = null;
   let answer = null;
   let line = null;
@@ -43,7 +45,24 @@ export function streamCard({ stream: first }) {
     answer = answerFor(task);
     line = trend(task);
     attribute(root, "data-task", task);
-    place.replaceChildren(answer.root, line.root);
+    place.replaceChildren(answer.root);
+    trendPlace.replaceChildren(line.root);
+  }
+
+  /** What the source is, from the device's `info`: a mapping by stream, or a list of such entries. */
+  function showSource(info) {
+    const sources = at(info, "sources");
+    const mine = Array.isArray(sources)
+      ? sources.find((entry) => [at(entry, "stream"), at(entry, "name")].includes(first.name))
+      : at(sources, first.name);
+    const size = at(mine, "size");
+    const parts = [
+      words(at(mine, "name")) === first.name ? null : words(at(mine, "name")),
+      words(at(mine, "type")),
+      Array.isArray(size) && size.length === 2 ? size.map((side) => fixed(side).replace(",", "")).join(" × ") : null,
+      typeof at(mine, "fps") === "number" ? `${fixed(mine.fps)} frames/s` : null,
+    ];
+    text(source, parts.filter(Boolean).join(" · "));
   }
 
   function showStatus(value) {
@@ -68,6 +87,7 @@ export function streamCard({ stream: first }) {
   return {
     root,
     update({ state, device, stream }) {
+      showSource(device.info);
       showStatus(stream.status);
       shot.update(state, device, stream);
       const prediction = stream.prediction;
@@ -76,7 +96,7 @@ export function streamCard({ stream: first }) {
       choose(words(prediction.task) ?? "raw");
       answer.update(prediction, stream);
       const scored = stream.points.some((point) => point[1] !== null);
-      shown(line.root, scored && stream.points.length > 1);
+      shown(trendPlace, scored && stream.points.length > 1);
       line.update(stream.points, stream.points.at(-1)?.[0]);
       showFoot(prediction);
     },
