@@ -119,8 +119,7 @@ class Decoder:
     def _open(self, av: Any) -> Any:
         url, timeout_s = self._options["url"], self._options["timeout_s"]
         if self._options["stream"]:
-            options = {"protocol_whitelist": STREAM_PROTOCOLS, "fflags": "nobuffer"}
-            options["rtsp_transport"] = self._options["transport"]
+            options = {"protocol_whitelist": STREAM_PROTOCOLS, "rtsp_transport": self._options["transport"]}
         else:
             url, options = f"file:{url}", {"protocol_whitelist": "file"}
         try:

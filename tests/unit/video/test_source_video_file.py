@@ -9,17 +9,17 @@ from video_parts import (
     H264,
     MakeClip,
     OpenSource,
-    Source,
     color_error,
     free_port,
     read_all,
     read_one,
+    read_when_due,
     run_ffmpeg,
 )
 
 from edge_runtime.errors import InputMismatchError, SourceError, SourceTimeoutError, UsageError
 from edge_runtime.sources.video import Pacer, VideoFileSource
-from edge_runtime.types import Frame, WindowInput
+from edge_runtime.types import WindowInput
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,6 @@ def test_a_paced_file_keeps_its_pictures_until_they_are_due(clip: MakeClip, open
         frames.append(frame)
     assert [f.sequence for f in frames] == [0, 1, 2]
     assert all(b.arrived_ns - a.arrived_ns > 500_000_000 for a, b in pairwise(frames))
-
-
-def read_when_due(source: Source) -> Frame | None:
-    while True:
-        try:
-            return source.read(0.2)
-        except SourceTimeoutError:
-            continue
 
 
 def test_the_pace_goes_on_through_a_repetition() -> None:

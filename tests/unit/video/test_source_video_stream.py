@@ -16,6 +16,7 @@ from video_parts import (
     pid_of,
     read_all,
     read_one,
+    read_when_due,
 )
 
 from edge_runtime.errors import SourceError, SourceUnavailableError, UsageError
@@ -59,6 +60,16 @@ def test_a_stream_that_changes_its_size_is_followed(camera: MjpegServer, opened:
     while len(data) < 2000:
         data = read_one(source).data
     assert data == camera.pictures[9]
+
+
+def test_a_finite_file_behind_http_runs_at_its_own_pace_and_ends(
+    camera: MjpegServer, clip: MakeClip, opened: OpenSource
+) -> None:
+    camera.file = clip("web.mp4", *H264, "-movflags", "faststart").read_bytes()
+    source = opened(f"http://{camera.address}/file")
+    frames = list(iter(lambda: read_when_due(source), None))
+    assert [f.origin.position_s for f in frames] == pytest.approx([n / 10 for n in range(10)])
+    assert frames[9].arrived_ns - frames[0].arrived_ns > 500_000_000
 
 
 def test_a_stream_that_ends_is_to_be_opened_anew(camera: MjpegServer, opened: OpenSource) -> None:

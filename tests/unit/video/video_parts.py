@@ -81,6 +81,15 @@ def read_one(source: Source) -> Frame:
     return frame
 
 
+def read_when_due(source: Source) -> Frame | None:
+    """Read, however often the source says that the next picture is due later."""
+    while True:
+        try:
+            return source.read(0.2)
+        except SourceTimeoutError:
+            continue
+
+
 def errors_until_given_up(source: Source, timeout_s: float = 0.1) -> list[SourceError]:
     """Read until something else than a picture or a time-out comes; return the time-outs and, last, that."""
     errors: list[SourceError] = []
@@ -101,12 +110,13 @@ def free_port() -> int:
 class MjpegServer:
     """Serves ``pictures`` as an HTTP camera does, to ``me`` with ``hunter2`` only when ``password_wanted``.
 
-    ``/wrong`` is not found, ``/silent`` never answers.
+    ``/file`` is ``file``, ``/wrong`` is not found, ``/silent`` never answers.
     """
 
     def __init__(self) -> None:
         self.pictures: list[bytes] = []
         self.password_wanted = False
+        self.file = b""
         self.sent_all = threading.Event()
         self.go_on = threading.Event()
         outer = self
@@ -118,6 +128,11 @@ class MjpegServer:
                     self.send_header("WWW-Authenticate", 'Basic realm="camera"')
                     self.send_header("Content-Length", "0")
                     self.end_headers()
+                elif self.path == "/file":
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(outer.file)))
+                    self.end_headers()
+                    self.wfile.write(outer.file)
                 elif self.path == "/wrong":
                     self.send_error(404)
                 elif self.path == "/silent":
