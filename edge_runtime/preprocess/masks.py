@@ -44,8 +44,7 @@ class Masks:
         for x, y, width, height in self._rectangles:
             box = Box(x / upright[0], y / upright[1], (x + width) / upright[0], (y + height) / upright[1])
             left, top, right, bottom = back.box(box).scaled(size)
-            rows = slice(max(int(np.floor(top)), 0), max(int(np.ceil(bottom)), 0))
-            columns = slice(max(int(np.floor(left)), 0), max(int(np.ceil(right)), 0))
+            rows, columns = _outwards(top, bottom), _outwards(left, right)
             pixels[rows, columns] = plane.black if pixels.ndim == 3 else plane.black[0]
         if self._file is not None:
             pixels[self._stencil(self._file, size, orientation)] = plane.black if pixels.ndim == 3 else plane.black[0]
@@ -63,6 +62,11 @@ class Masks:
                 self._stencils.clear()
             self._stencils[key] = stencil
         return stencil
+
+
+def _outwards(start: float, end: float) -> slice:
+    """Return the pixels that an extent touches; a millionth of one is the arithmetic's, not the mask's."""
+    return slice(max(int(np.floor(start + 1e-6)), 0), max(int(np.ceil(end - 1e-6)), 0))
 
 
 def read_mask(file: str) -> Image.Image:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edge_runtime.errors import BadFrameError
 from edge_runtime.preprocess.color import Color, recolor
-from edge_runtime.preprocess.geometry import EXIF, UPRIGHT, Orientation
+from edge_runtime.preprocess.geometry import EXIF, UPRIGHT
 from edge_runtime.preprocess.jpeg import PILLOW_ERRORS, check_size, decode_jpeg
 from edge_runtime.preprocess.rasters import Plane
 from edge_runtime.types import Size
@@ -49,14 +49,15 @@ class PictureRaster:
             warnings.simplefilter("ignore")
             try:
                 self._picture = Image.open(io.BytesIO(data), formats=FORMATS)
+                check_size(self._picture.size)
+                if self._picture.format == "TIFF":
+                    self._picture.load()  # newer Pillow turns TIFF files by itself, and then the tag is gone
                 self.size = self._picture.size
-                tag = self._picture.getexif().get(_ORIENTATION_TAG)
+                self.orientation = EXIF.get(self._picture.getexif().get(_ORIENTATION_TAG, 1), UPRIGHT)
             except PILLOW_ERRORS as error:
                 raise _unreadable(error) from error
-        check_size(self.size)
         if self._picture.info.get("progressive") and bytes(data).count(b"\xff\xda") > MAX_SCANS:
             raise BadFrameError(f"a progressive JPEG has more than {MAX_SCANS} scans; save it anew")
-        self.orientation: Orientation = EXIF.get(tag, UPRIGHT) if isinstance(tag, int) else UPRIGHT
 
     def planes(self, least: Size) -> Sequence[Plane]:
         """Decode; a JPEG near ``least``, everything else in full."""

@@ -67,12 +67,14 @@ class PackedRaster:
         self.size = (pixels.shape[1], pixels.shape[0])
 
     def planes(self, least: Size) -> Sequence[Plane]:  # noqa: ARG002 - there is one size
-        """Return the array as it is."""
+        """Return the array as it is; in grey where that is wanted, as one channel resizes faster than three."""
+        if self._want == "GRAY" and self._have != "GRAY":
+            return (Plane(recolor(self._pixels, have=self._have, want="GRAY"), owned=False),)
         return (Plane(self._pixels, owned=False),)
 
     def colors(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return the pixels in the order wanted."""
-        return recolor(parts[0], have=self._have, want=self._want)
+        return parts[0] if self._want == "GRAY" else recolor(parts[0], have=self._have, want=self._want)
 
 
 class JpegRaster:
