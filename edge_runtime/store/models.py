@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,8 +15,10 @@ from edge_runtime.errors import DownloadError, ModelError, StoreError, UsageErro
 from edge_runtime.labels import LabelsError, parse_labels
 from edge_runtime.manifest_file import SCHEMA, Manifest, sidecar_path
 from edge_runtime.store.atomic import replace_file
-from edge_runtime.store.catalogue import Entry, RemoteFile, load_catalogue
-from edge_runtime.store.download import Progress, download, part_path
+
+if TYPE_CHECKING:
+    from edge_runtime.store.catalogue import Entry, RemoteFile
+    from edge_runtime.store.download import Progress
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,11 @@ class ModelStore:
         self._folder = state / "models"
         self._catalogue_place = catalogue
 
-    def catalogue(self) -> dict[str, Entry]:
+    def catalogue(self) -> "dict[str, Entry]":
         """Return what can be fetched, by name. Raises UsageError, ConfigError, DownloadError."""
+        # Imported here: a run with the active model needs no HTTP client, which takes longer to load than the model.
+        from edge_runtime.store.catalogue import load_catalogue
+
         return load_catalogue(self._catalogue_place)
 
     def installed(self) -> list[StoredModel]:
@@ -79,7 +84,7 @@ class ModelStore:
         log.info("model %s is not here yet: fetching it", name)
         return self.pull(name)
 
-    def pull(self, name: str, progress: Progress | None = None) -> Path:
+    def pull(self, name: str, progress: "Progress | None" = None) -> Path:
         """Fetch a model of the catalogue, with its labels and task beside it, and return its file.
 
         What is here already and right is not fetched again. Raises UsageError for an unknown name, DownloadError,
@@ -94,7 +99,7 @@ class ModelStore:
             _download(entry.model, path, progress)
         return path
 
-    def _labels(self, entry: Entry, path: Path) -> tuple[str, ...] | None:
+    def _labels(self, entry: "Entry", path: Path) -> tuple[str, ...] | None:
         if entry.labels is None:
             return None
         file = path.with_suffix(".labels.txt")
@@ -106,7 +111,7 @@ class ModelStore:
         # A remark after an empty line, as under the Pascal VOC names, is no label.
         return labels[: labels.index("")] if "" in labels else labels
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> "Entry":
         catalogue = self.catalogue()
         if name in catalogue:
             return catalogue[name]
@@ -143,8 +148,10 @@ class ModelStore:
             ) from error
 
 
-def _download(file: RemoteFile, path: Path, progress: Progress | None) -> None:
+def _download(file: "RemoteFile", path: Path, progress: "Progress | None") -> None:
     """Fetch what is not here already, going on where a cut connection ended."""
+    from edge_runtime.store.download import download
+
     if _is_here(path, file):
         return
     for left in reversed(range(TRIES)):
@@ -160,7 +167,7 @@ def _download(file: RemoteFile, path: Path, progress: Progress | None) -> None:
             return
 
 
-def _is_here(path: Path, file: RemoteFile) -> bool:
+def _is_here(path: Path, file: "RemoteFile") -> bool:
     if not path.is_file() or path.stat().st_size != file.size_bytes:
         return False
     with path.open("rb") as content:
@@ -168,11 +175,13 @@ def _is_here(path: Path, file: RemoteFile) -> bool:
 
 
 def _arrived_bytes(path: Path) -> int:
+    from edge_runtime.store.download import part_path
+
     part = part_path(path)
     return part.stat().st_size if part.exists() else 0
 
 
-def _manifest(name: str, entry: Entry, labels: tuple[str, ...] | None) -> bytes:
+def _manifest(name: str, entry: "Entry", labels: tuple[str, ...] | None) -> bytes:
     manifest = Manifest(
         schema=SCHEMA,
         model_sha256=entry.sha256,
