@@ -42,10 +42,12 @@ class Pipeline:
         """Run the model on a prepared frame; its buffers go back for use again. Raises EngineError."""
         frame = prepared.frame
         invoke_ns = monotonic_ns()
-        outputs = self.engine.invoke(prepared.inputs)
-        outputs_ns = monotonic_ns()
-        result = self._postprocess(outputs, prepared)
-        self._preprocessor(frame).release(prepared.inputs)
+        try:
+            outputs = self.engine.invoke(prepared.inputs)
+            outputs_ns = monotonic_ns()
+            result = self._postprocess(outputs, prepared)
+        finally:
+            self.discard(prepared)
         latency = Latency(
             queue=_ms(prepared.started_ns - frame.arrived_ns),
             prepare=_ms(prepared.ready_ns - prepared.started_ns),

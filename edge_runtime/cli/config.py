@@ -1,6 +1,7 @@
 """``edge-infer config check|show``: what a configuration means, before anything runs."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from edge_runtime import assemble
 from edge_runtime import config as configuration
 from edge_runtime.config import Config
 from edge_runtime.engines.litert import EngineConfig
-from edge_runtime.mqtt.settings import BrokerConfig
+from edge_runtime.mqtt.settings import HIDDEN, BrokerConfig
 from edge_runtime.sinks.policy import PublishPolicy
 
 DESCRIPTION = "Check a configuration file, or show it with every default filled in (secrets left out)."
@@ -49,32 +50,25 @@ def check(config: Config, *, where: str) -> dict[str, Any]:
         PublishPolicy(config.publish.policy)
     effective: dict[str, Any] = msgspec.to_builtins(config)
     effective["device_id"] = configuration.device_id(config)
-    effective["broker"] = msgspec.to_builtins(broker)
+    effective["broker"] = msgspec.to_builtins(broker.redacted())
     effective["engine"] = msgspec.to_builtins(engine)
     effective["source"] = [
-        msgspec.to_builtins(plan.common) | {"name": plan.name} | msgspec.to_builtins(plan.settings) for plan in plans
+        msgspec.to_builtins(plan.common) | {"name": plan.name} | _without_secrets(msgspec.to_builtins(plan.settings))
+        for plan in plans
     ]
-    return _without_secrets(effective)
+    return effective
 
 
-def _without_secrets(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {
-            key: "(set)" if key in SECRET_KEYS and isinstance(value, str) and value else _without_secrets(value)
-            for key, value in values.items()
-        }
-    if isinstance(values, list | tuple):
-        return [_without_secrets(value) for value in values]
-    if isinstance(values, str) and "://" in values:
-        return _without_userinfo(values)
-    return values
+def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+    """Hide what a source's settings may hold of secrets: a password, and the one in an address."""
+    return {
+        key: HIDDEN if key in SECRET_KEYS and value else _without_password(value) if "://" in str(value) else value
+        for key, value in settings.items()
+    }
 
 
-def _without_userinfo(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0] + ':(set)@' if at and ':' in user else user + at}{host}{slash}{path}"
+def _without_password(url: Any) -> str:
+    return re.sub(r"(://[^/@:]*:)[^/@]*@", rf"\g<1>{HIDDEN}@", str(url))
 
 
 def _toml(values: dict[str, Any]) -> str:
