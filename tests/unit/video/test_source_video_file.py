@@ -18,7 +18,8 @@ from video_parts import (
 )
 
 from edge_runtime.errors import InputMismatchError, SourceError, SourceTimeoutError, UsageError
-from edge_runtime.sources.video import Pacer, VideoFileSource
+from edge_runtime.sources._pacer import Pacer
+from edge_runtime.sources.video import VideoFileSource
 from edge_runtime.types import WindowInput
 
 
