@@ -144,6 +144,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) =>
 useTheme(document.documentElement.dataset.theme === "dark");
 
 window.addEventListener("hashchange", () => {
+  said_ms = 0; // somebody chose a device: tell about it at once
   plan();
   byId("main").focus({ preventScroll: true });
 });
