@@ -188,6 +188,9 @@ class PicameraSource:
             "fps": round(1e6 / limits[0], 3),
             "format": "i420" if lores else "rgb",
         }
+        log.info(
+            "Raspberry Pi camera %(device)s (%(name)s): %(format)s %(size)s, full picture %(full_size)s", self._known
+        )
 
     def _frame(self, request: Any) -> Frame:
         arrived_ns = monotonic_ns()
