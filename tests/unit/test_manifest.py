@@ -1,6 +1,7 @@
 """What a model is taken for: precedence, inference from tensors, normalisation, labels, and what is refused."""
 
 import json
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -314,6 +315,29 @@ def test_a_malformed_manifest_is_a_model_error(content: bytes) -> None:
 def test_a_wrong_flag_is_a_wrong_use(tmp_path: Path, overrides: Overrides, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         spec_of(tmp_path, [PICTURE], [SCORES], overrides=overrides)
+
+
+def test_mutations_of_a_whole_model_end_in_one_sentence_or_in_a_spec(tmp_path: Path) -> None:
+    text = metadata_buffer(inputs=[image_content() | normalization([1.0], [2.0])], outputs=[label_files("l.txt")])
+    sound = build_model(
+        [BYTES],
+        [SCORES],
+        ops=[Op(SOFTMAX, [0], [1])],
+        metadata={"TFLITE_METADATA": text, "edge_runtime.manifest": b'{"input": {"resize": "crop"}, "name": "n"}'},
+        files={"l.txt": b"a\nb\nc\nd"},
+    )
+    source, path, outcomes = random.Random(2), tmp_path / "m.tflite", []
+    for _ in range(1500):
+        data = bytearray(sound)
+        for _ in range(source.choice((1, 2, 8))):
+            data[source.randrange(8, len(data))] = source.randrange(256)
+        path.write_bytes(data)
+        try:
+            outcomes.append(resolve(path).path)
+        except ModelError as error:
+            outcomes.append(str(error))
+    assert 100 < outcomes.count(str(path)) < 1400
+    assert not any("\n" in outcome for outcome in outcomes)
 
 
 # --- labels
