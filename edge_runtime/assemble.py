@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from edge_runtime import config, registry
 from edge_runtime.config import ModelSection, SourceCommon
 from edge_runtime.engines.factory import open_engine
@@ -46,15 +48,20 @@ class StreamPlan:
     common: SourceCommon
     plugin: Any
     settings: Any
+    names_broker: bool = False
+    """Whether a sensor read over MQTT names a broker of its own."""
 
     @property
     def is_sensor(self) -> bool:
         """Whether it delivers windows of samples instead of pictures."""
         return self.common.type in SENSORS
 
-    def construct(self, wants: WantedInput) -> Source:
-        """Return the source, unopened."""
-        source: Source = self.plugin(self.settings, stream=self.name, wants=wants)
+    def construct(self, wants: WantedInput, *, broker: Mapping[str, Any] | None = None) -> Source:
+        """Return the source, unopened. ``broker`` is where a sensor over MQTT listens that names no broker itself."""
+        settings = self.settings
+        if self.common.type == "mqtt" and broker is not None and not self.names_broker:
+            settings = msgspec.structs.replace(settings, **broker)
+        source: Source = self.plugin(settings, stream=self.name, wants=wants)
         return source
 
 
@@ -75,7 +82,7 @@ def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str, probe: bo
         used[kind] += 1
         if any(plan.name == name for plan in plans):
             raise ConfigError(f"{place}: the name {name!r} is used twice")
-        plans.append(StreamPlan(name, common, plugin, settings))
+        plans.append(StreamPlan(name, common, plugin, settings, names_broker="url" in own))
     return plans
 
 

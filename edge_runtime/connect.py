@@ -33,6 +33,19 @@ class BrokerLink:
         """Whether there is a broker at all."""
         return not isinstance(self.bus, NullBus)
 
+    def for_sensors(self) -> dict[str, Any] | None:
+        """Return the connection as a sensor over MQTT takes it, secrets read; None without a broker."""
+        if not self.is_real:
+            return None
+        endpoint = self.config.endpoint()
+        keys = ("ca_file", "cert_file", "key_file", "insecure")
+        return {
+            "url": self.config.url,
+            "username": endpoint.url.username,
+            "password": endpoint.url.password,
+            **{key: getattr(endpoint, key) for key in keys},
+        }
+
 
 @contextmanager
 def connect(section: Mapping[str, Any], *, device: str, state: Path) -> Iterator[BrokerLink]:

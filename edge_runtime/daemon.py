@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,33 +19,21 @@ from edge_runtime.dashboard.process import DashboardProcess
 from edge_runtime.dashboard.settings import DashboardSettings, parse_listen, read_token
 from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
-from edge_runtime.errors import EdgeRuntimeError, InputMismatchError, UsageError
+from edge_runtime.errors import InputMismatchError, UsageError
+from edge_runtime.flow import Flow, Inlet
 from edge_runtime.pipeline import Pipeline
-from edge_runtime.preview import PreviewWorker
 from edge_runtime.protocols import Sink, Source
-from edge_runtime.queues import Intake, ReadySlot
 from edge_runtime.report import Report
-from edge_runtime.schedule import Schedule
 from edge_runtime.sinks.policy import PublishPolicy, default_rule
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.store.state import StateDir, state_path
-from edge_runtime.workers import (
-    CaptureWorker,
-    InferenceWorker,
-    PrepareWorker,
-    RunCounters,
-    SinkWorker,
-    StreamCounters,
-    guarded,
-)
+from edge_runtime.workers import RunCounters, SinkWorker, StreamCounters
 
 log = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 """How long a run that has ended waits for the broker before it leaves the rest in the outbox."""
-JOIN_S = 5.0
 INTERRUPTED = 130
-PREPARE_THREADS = 2
 
 
 @dataclass(slots=True)
@@ -86,7 +74,7 @@ def run(config: Config, *, terminal: bool = False) -> int:
         pipeline = _open_pipeline(config, plans, state.path)
         if pipeline is not None:
             stack.callback(pipeline.close)
-        made = _assemble(plans, pipeline, stop)
+        made = _assemble(plans, pipeline, broker, stop)
         status = _run(config, made, broker, device=device, state=state.path, terminal=terminal)
     return INTERRUPTED if interrupted.is_set() and status == 0 else status
 
@@ -117,11 +105,12 @@ def _open_pipeline(config: Config, plans: Sequence[StreamPlan], state: Path) -> 
     return pipeline
 
 
-def _assemble(plans: Sequence[StreamPlan], pipeline: Pipeline | None, stop: threading.Event) -> Run:
+def _assemble(plans: Sequence[StreamPlan], pipeline: Pipeline | None, broker: BrokerLink, stop: threading.Event) -> Run:
     wants = None if pipeline is None else pipeline.spec.input
+    listens_at = broker.for_sensors()
     return Run(
         plans=plans,
-        sources={plan.name: plan.construct(wants) for plan in plans},
+        sources={plan.name: plan.construct(wants, broker=listens_at) for plan in plans},
         pipeline=pipeline,
         counters=RunCounters(streams={plan.name: StreamCounters() for plan in plans}),
         stop=stop,
@@ -162,7 +151,12 @@ def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: P
         for sink in sinks:
             sink.start()
             stack.callback(sink.close)
-        _work(config, made, dispatcher, report)
+        inlets = {plan.name: Inlet(made.sources[plan.name], plan.common.fps) for plan in made.plans}
+        flow = Flow(inlets, counters=made.counters, stop=made.stop, on_state=report.on_state)
+        if made.pipeline is None:
+            flow.preview(report.on_frame, limit=config.publish.frames)
+        else:
+            flow.run(made.pipeline, dispatcher.hand_over)
     return _status(made)
 
 
@@ -176,90 +170,6 @@ def _sinks(config: Config, made: Run, report: Report, *, device: str, terminal: 
         from edge_runtime.sinks.terminal import TerminalSink
 
         yield "terminal", TerminalSink(stdout_taken=config.publish.jsonl == "-")
-
-
-def _work(config: Config, made: Run, dispatcher: Dispatcher, report: Report) -> None:
-    """Start the threads, wait for the end of the sources or a stop, and see every thread out."""
-    intake, ready = Intake(made.sources), ReadySlot()
-    crashed = _crash_handler(made)
-    capture = [
-        guarded(
-            f"capture-{plan.name}",
-            CaptureWorker(
-                made.sources[plan.name],
-                stream=plan.name,
-                intake=intake,
-                counters=made.counters,
-                stop=made.stop,
-                on_state=report.on_state,
-                max_fps=plan.common.fps,
-            ).run,
-            crashed,
-        )
-        for plan in made.plans
-    ]
-    if made.pipeline is None:
-        preview = PreviewWorker(intake=intake, on_frame=report.on_frame, stop=made.stop, limit=config.publish.frames)
-        stages = [[guarded("preview", preview.run, crashed)]]
-    else:
-        stages = _model_threads(made.pipeline, made, intake, ready, dispatcher)
-    for thread in (*capture, *(thread for stage in stages for thread in stage)):
-        thread.start()
-    for stage in stages:
-        for thread in stage:
-            _join(thread)
-        # A stage that has ended closes the slot behind it, so that the next one works off what is left and ends too.
-        ready.close()
-    made.stop.set()
-    for thread in capture:
-        thread.join(JOIN_S)
-        if thread.is_alive():
-            log.warning("%s does not end; leaving it behind", thread.name)
-
-
-def _model_threads(
-    pipeline: Pipeline, made: Run, intake: Intake, ready: ReadySlot, dispatcher: Dispatcher
-) -> list[list[threading.Thread]]:
-    crashed = _crash_handler(made)
-    schedule = Schedule(live_only=all(made.live.values()), cores=len(os.sched_getaffinity(0)))
-    prepare = [
-        PrepareWorker(
-            pipeline,
-            number=number,
-            intake=intake,
-            ready=ready,
-            schedule=schedule,
-            counters=made.counters,
-            stop=made.stop,
-        )
-        for number in range(PREPARE_THREADS)
-    ]
-    inference = InferenceWorker(
-        pipeline,
-        ready=ready,
-        schedule=schedule,
-        counters=made.counters,
-        hand_over=dispatcher.hand_over,
-        stop=made.stop,
-    )
-    return [
-        [guarded(f"prepare-{number}", worker.run, crashed) for number, worker in enumerate(prepare)],
-        [guarded("inference", inference.run, crashed)],
-    ]
-
-
-def _join(thread: threading.Thread) -> None:
-    # With a timeout, so that the main thread keeps running signal handlers while it waits.
-    while thread.is_alive():
-        thread.join(0.5)
-
-
-def _crash_handler(made: Run) -> Callable[[BaseException], None]:
-    def on_crash(error: BaseException) -> None:
-        made.counters.fatal = made.counters.fatal or EdgeRuntimeError(f"stopped by an unexpected error: {error!r}")
-        made.stop.set()
-
-    return on_crash
 
 
 def _flush(broker: BrokerLink) -> None:

@@ -1,0 +1,129 @@
+"""The threads of one run: started together, and seen out one stage after the other."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.preview import PreviewWorker
+from edge_runtime.protocols import Source
+from edge_runtime.queues import Intake, ReadySlot
+from edge_runtime.schedule import Schedule
+from edge_runtime.types import Frame, Prediction
+from edge_runtime.workers import (
+    CaptureWorker,
+    InferenceWorker,
+    PrepareWorker,
+    RunCounters,
+    StateListener,
+    StreamCounters,
+    guarded,
+)
+
+log = logging.getLogger(__name__)
+
+PREPARE_THREADS: Final = 2
+JOIN_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """One source of a flow, and how many frames a second it may deliver at most."""
+
+    source: Source
+    max_fps: float | None = None
+
+
+class Flow:
+    """Sources, an optional pipeline, and the threads around them. Used once."""
+
+    def __init__(
+        self,
+        inlets: Mapping[str, Inlet],
+        *,
+        counters: RunCounters,
+        stop: threading.Event,
+        on_state: StateListener,
+    ) -> None:
+        self._inlets = dict(inlets)
+        self._counters = counters
+        self._stop = stop
+        self._on_state = on_state
+        self._intake = Intake(inlets)
+        for stream in inlets:
+            counters.streams.setdefault(stream, StreamCounters())
+
+    def run(self, pipeline: Pipeline, hand_over: Callable[[Prediction], None]) -> None:
+        """Move frames through ``pipeline`` until every source has ended or ``stop`` is set; then everything is done.
+
+        ``hand_over`` is called from the inference thread.
+        """
+        ready = ReadySlot()
+        live_only = all(inlet.source.live for inlet in self._inlets.values())
+        schedule = Schedule(live_only=live_only, cores=len(os.sched_getaffinity(0)))
+        prepare = [
+            PrepareWorker(
+                pipeline,
+                number=number,
+                intake=self._intake,
+                ready=ready,
+                schedule=schedule,
+                counters=self._counters,
+                stop=self._stop,
+            ).run
+            for number in range(PREPARE_THREADS)
+        ]
+        inference = InferenceWorker(
+            pipeline,
+            ready=ready,
+            schedule=schedule,
+            counters=self._counters,
+            hand_over=hand_over,
+            stop=self._stop,
+        )
+        stages = [self._threads("prepare", prepare), self._threads("inference", [inference.run])]
+        # Once nothing more is prepared, the inference thread works off what is ready and ends too.
+        self._see_out(stages, after_first=ready.close)
+
+    def preview(self, on_frame: Callable[[Frame], None], *, limit: int | None = None) -> None:
+        """Hand frames to ``on_frame``, without a model, until the sources end, ``limit`` frames came, or a stop."""
+        worker = PreviewWorker(intake=self._intake, on_frame=on_frame, stop=self._stop, limit=limit)
+        self._see_out([self._threads("preview", [worker.run])], after_first=lambda: None)
+
+    def _see_out(self, stages: list[list[threading.Thread]], *, after_first: Callable[[], None]) -> None:
+        capture = self._threads("capture", [self._capture(stream).run for stream in self._inlets])
+        for thread in (*capture, *(thread for stage in stages for thread in stage)):
+            thread.start()
+        for stage in stages:
+            for thread in stage:
+                thread.join()
+            after_first()
+        self._stop.set()
+        for thread in capture:
+            thread.join(JOIN_S)
+            if thread.is_alive():
+                log.warning("%s does not end and is left behind", thread.name)
+
+    def _capture(self, stream: str) -> CaptureWorker:
+        inlet = self._inlets[stream]
+        return CaptureWorker(
+            inlet.source,
+            stream=stream,
+            intake=self._intake,
+            counters=self._counters,
+            stop=self._stop,
+            on_state=self._on_state,
+            max_fps=inlet.max_fps,
+        )
+
+    def _threads(self, name: str, bodies: list[Callable[[], None]]) -> list[threading.Thread]:
+        return [guarded(f"{name}-{number}", body, self._on_crash) for number, body in enumerate(bodies)]
+
+    def _on_crash(self, error: BaseException) -> None:
+        unexpected = EdgeRuntimeError(f"stopped by an unexpected error: {error!r}")
+        self._counters.fatal = self._counters.fatal or unexpected
+        self._stop.set()
