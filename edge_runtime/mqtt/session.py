@@ -95,6 +95,12 @@ class Session:
         """Whether the longer commit interval holds; so it does during the first moments, which usually end well."""
         return self.online or (self._untried and now_s - self._opened_s < _QUIET_START_S)
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether acknowledgements are all that is waited for, and may be read a little later."""
+        link = self.link
+        return self.online and link is not None and 0 < link.in_flight < link.window and not link.wants_write
+
     def is_idle(self) -> bool:
         """Whether the broker has all it can get: everything, or while it is away everything that is not retained."""
         if not self._delivery.idle:
