@@ -56,9 +56,11 @@ need_python() {
 }
 
 # make_environment FOLDER EXTRAS [PYTHON]: an up-to-date virtual environment with this checkout installed editable.
+# One that is there is brought up to date in place, unless it was made by another Python or for another checkout.
 make_environment() {
-  local folder=$1 extras=$2 with=${3:-$python} stamp options=() pins=()
-  stamp="$("$with" -c 'import sys; print(sys.version)') $extras $(cksum <"$repository/pyproject.toml") $repository"
+  local folder=$1 extras=$2 with=${3:-$python} made_for stamp options=() pins=()
+  made_for="$("$with" -c 'import sys; print(sys.version)') $repository"
+  stamp="$made_for $extras $(cksum <"$repository/pyproject.toml")"
   [[ -f $folder/.complete && $(<"$folder/.complete") == "$stamp" ]] && return
   say "preparing ${folder#"$repository"/} (${extras:-device})"
   # A Pi's camera library comes with the system and was built against the system's numpy: see both, and keep to it.
@@ -66,8 +68,11 @@ make_environment() {
     options=(--system-site-packages)
     pins=("numpy==$(/usr/bin/python3 -c 'import numpy; print(numpy.__version__)')")
   fi
-  rm -rf "$folder"
-  "$with" -m venv "${options[@]}" "$folder" || return 1
+  if [[ ! -f $folder/.complete || $(<"$folder/.complete") != "$made_for"* ]]; then
+    rm -rf "$folder"
+    "$with" -m venv "${options[@]}" "$folder" || return 1
+  fi
+  rm -f "$folder/.complete"
   "$folder/bin/python" -m pip install -q --prefer-binary -e "$repository${extras:+[$extras]}" "${pins[@]}" ||
     { say "installing the Python packages failed; is the package index reachable?"; return 1; }
   printf '%s\n' "$stamp" >"$folder/.complete"
