@@ -65,7 +65,7 @@ function classify() {
 
 function audio() {
   const inner = classify();
-  const span = el("p", { class: "note" });
+  const span = el("p", { class: "note span" });
   return {
     root: el("div", {}, inner.root, span),
     update(prediction) {

@@ -22,7 +22,8 @@ function axes() {
     {
       ...common,
       space: 74,
-      size: 26,
+      size: 30,
+      gap: 9,
       grid: { show: false },
       values: (plot, splits) => {
         const format = splits.some((s) => s % 60) ? fineTicks : ticks;
