@@ -76,6 +76,8 @@ def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str, probe: bo
         place = f"{where}: source {number + 1}"
         common, own = config.split_source(_resolve_camera(values, probe=probe), where=place)
         plugin = registry.plugin("sources", common.type)
+        if common.fps is not None and "fps" in plugin.Config.__struct_fields__:
+            own["fps"] = common.fps
         settings = config.section(plugin.Config, own, where=f"{place} ({common.type})")
         kind = STREAM_NAMES.get(common.type, common.type)
         name = common.name or f"{kind}{used[kind]}"

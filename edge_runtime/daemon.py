@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FLUSH_S = 5.0
 """How long a run that has ended waits for the broker before it leaves the rest in the outbox."""
 INTERRUPTED = 130
+RESTART = 75
+"""Returned when a command asked to start anew: the caller reads the configuration again and runs again."""
 
 
 @dataclass(slots=True)
@@ -157,7 +159,7 @@ def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: P
             flow.preview(report.on_frame, limit=config.publish.frames)
         else:
             flow.run(made.pipeline, dispatcher.hand_over)
-    return _status(made)
+    return RESTART if report.restart_wanted else _status(made)
 
 
 def _sinks(config: Config, made: Run, report: Report, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:

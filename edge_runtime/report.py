@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edge_runtime._version import __version__
+from edge_runtime.announce import announce
 from edge_runtime.clock import now_rfc3339
 from edge_runtime.config import Config
 from edge_runtime.connect import BrokerLink
@@ -47,6 +48,7 @@ class Report:
         self._config = config
         self._link = link
         self._device = device
+        self._state = state
         self._pipeline = pipeline
         self._sources = sources
         self._counters = counters
@@ -65,6 +67,8 @@ class Report:
         )
         self.sink = MqttSink(link.bus, device=device, root=link.root, events=EventTracker())
         """Publishes predictions and events; run by its own worker."""
+        self.restart_wanted = False
+        """Whether the run was stopped by the command to start anew."""
 
     def __enter__(self) -> Self:
         """Publish ``info`` and ``model``, take commands and start the threads."""
@@ -81,8 +85,15 @@ class Report:
         self._statistics.start()
         self._stack.callback(self._statistics.close)
         self._take_commands()
-        if self._config.homeassistant.enabled:
-            self._announce()
+        announce(
+            self._config.homeassistant,
+            self._link,
+            device=self._device,
+            state=self._state,
+            spec=None if self._pipeline is None else self._pipeline.spec,
+            streams=tuple(self._sources),
+            commands=self._config.commands.allow,
+        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -115,18 +126,21 @@ class Report:
         commands = CommandServer(
             self._link.bus,
             device=self._device,
-            handlers={"ping": lambda _: {}, "snapshot": self._snapshots.command, "stop": self._stop_on_command},
+            handlers={
+                "ping": lambda _: {},
+                "snapshot": self._snapshots.command,
+                "stop": lambda _: self._end(restart=False),
+                "restart": lambda _: self._end(restart=True),
+            },
             allowed=self._config.commands.allow,
         )
         commands.open()
         self._stack.callback(commands.close)
 
-    def _stop_on_command(self, _: Mapping[str, Any]) -> dict[str, Any]:
+    def _end(self, *, restart: bool) -> dict[str, Any]:
+        self.restart_wanted = restart
         self._stop.set()
         return {}
-
-    def _announce(self) -> None:
-        raise AssertionError
 
     def _about_model(self) -> dict[str, Any]:
         if self._pipeline is None:

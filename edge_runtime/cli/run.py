@@ -68,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
 
         return print_cameras(json=args.json)
     log_setup.configure(args)
-    config = configuration.load(args.config, flags(args))
     from edge_runtime import daemon
 
     # Under systemd the journal has the log; the current answer is for eyes.
-    return daemon.run(config, terminal=not args.quiet and "JOURNAL_STREAM" not in os.environ)
+    terminal = not args.quiet and "JOURNAL_STREAM" not in os.environ
+    given = flags(args)
+    while True:
+        status = daemon.run(configuration.load(args.config, given), terminal=terminal)
+        if status != daemon.RESTART:
+            return status
 
 
 def flags(args: argparse.Namespace) -> dict[str, Any]:

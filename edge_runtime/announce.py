@@ -1,0 +1,61 @@
+"""Whether and how this device is announced to Home Assistant, and taken back when it no longer is."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.config import HomeAssistantSection
+from edge_runtime.connect import BrokerLink
+from edge_runtime.sinks.homeassistant import AnnouncedStream, Config, HomeAssistant
+from edge_runtime.telemetry.resources import Resources
+from edge_runtime.telemetry.throttling import Throttling
+from edge_runtime.types import ImageInput, ModelSpec
+
+MARK: Final = "homeassistant"
+"""A file in the state directory: this device has been announced, under the prefix that is in it."""
+
+
+def announce(
+    section: HomeAssistantSection,
+    link: BrokerLink,
+    *,
+    device: str,
+    state: Path,
+    spec: ModelSpec | None,
+    streams: Sequence[str],
+    commands: Collection[str],
+) -> None:
+    """Announce the device if ``section`` says so; else remove what an earlier run announced."""
+    mark = state / MARK
+    if not section.enabled:
+        if mark.exists():
+            HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
+            mark.unlink()
+        return
+    mark.write_text(section.prefix)
+    HomeAssistant(
+        link.bus,
+        device=device,
+        streams=[_announced(name, spec) for name in streams],
+        config=Config(prefix=section.prefix, labels=section.labels),
+        machine=_machine(),
+        commands=commands,
+    ).open()
+
+
+def _announced(name: str, spec: ModelSpec | None) -> AnnouncedStream:
+    if spec is None:
+        return AnnouncedStream(name=name, task=None)
+    return AnnouncedStream(
+        name=name,
+        task=spec.task,
+        labels=spec.labels or (),
+        names=spec.output.names,
+        units=spec.output.units,
+        picture=isinstance(spec.input, ImageInput),
+    )
+
+
+def _machine() -> set[str]:
+    told = {"temperature": Resources().temperature_c(), "throttled": Throttling().read()}
+    return {name for name, value in told.items() if value is not None}
