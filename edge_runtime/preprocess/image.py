@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from edge_runtime.preprocess.geometry import AS_IT_IS, Placement, orientation_of, place
 from edge_runtime.preprocess.masks import Masks
 from edge_runtime.preprocess.rasters import Raster, open_raster
-from edge_runtime.preprocess.resize import Resizer
+from edge_runtime.preprocess.resize import resize
 from edge_runtime.preprocess.tensor import TensorWriter
 from edge_runtime.types import Frame, ImageInput, TensorSpec, Transform, View
 
@@ -25,7 +25,6 @@ class ImagePreprocessor:
         self._view = view
         self._turn = orientation_of(view)
         self._masks = Masks(view)
-        self._resize = Resizer()
         self._tensor = TensorWriter(input, tensor)
         self._last: tuple[Any, Placement] | None = None
 
@@ -40,7 +39,7 @@ class ImagePreprocessor:
         parts = []
         for decoded in raster.planes(placement.least(raster.ratio)):
             plane = self._masks.hide(decoded, upright=upright, orientation=placement.orientation)
-            parts.append(self._resize(plane.pixels, box=placement.box, size=placement.content, exact=raster.exact))
+            parts.append(resize(plane.pixels, box=placement.box, size=placement.content, exact=raster.exact))
         content = placement.orientation.pixels(raster.colors(parts))
         return (self._tensor.write(content, placement.corner),), placement.transform
 

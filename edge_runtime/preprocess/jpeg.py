@@ -64,9 +64,10 @@ def shrink_factor(size: Size, least: Size) -> int:
 
 
 def decode_jpeg(data: bytes | memoryview, *, size: Size, least: Size, color: str, exact: bool) -> NDArray[np.uint8]:
-    """Decode a JPEG of ``size`` to not less than ``least``: (height, width, 3), or (height, width) where GRAY is asked.
+    """Decode a JPEG of ``size`` to not less than ``least``: (height, width, channels), or (height, width) for GRAY.
 
-    ``color`` is RGB, BGR or GRAY. ``exact`` uses the accurate DCT and chroma filter, with which an unshrunk picture
+    ``color`` is RGB, BGR, GRAY, or RGBX or BGRX with a fourth byte to fill the word (Pillow leaves that out, so there
+    may be 3 channels for those). ``exact`` uses the accurate DCT and chroma filter, with which an unshrunk picture
     equals Pillow's. Raises BadFrameError for a damaged or truncated file.
     """
     denominator = shrink_factor(size, least)
@@ -90,7 +91,7 @@ def _decode_draft(data: bytes | memoryview, wanted: Size, color: str) -> NDArray
             pixels = np.array(picture.convert(mode))
         except PILLOW_ERRORS as error:
             raise _damaged(error) from error
-    return np.ascontiguousarray(pixels[..., ::-1]) if color == "BGR" else pixels
+    return np.ascontiguousarray(pixels[..., ::-1]) if color.startswith("BGR") else pixels
 
 
 def _opened(data: bytes | memoryview) -> Any:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from edge_runtime.preprocess.geometry import WHOLE, orientation_of
 from edge_runtime.preprocess.masks import Masks
 from edge_runtime.preprocess.rasters import open_raster
-from edge_runtime.preprocess.resize import Resizer
+from edge_runtime.preprocess.resize import resize
 from edge_runtime.types import Frame, FrameFormat, Size, View
 
 
@@ -28,7 +28,7 @@ def upright(frame: Frame, view: View, *, max_size: Size | None = None) -> NDArra
     raster = open_raster(data, kind, want="RGB", exact=True)
     orientation = raster.orientation.then(turn)
     size = _fitted(raster.size, None if max_size is None else orientation.inverse().size(max_size))
-    resize, masks, parts = Resizer(), Masks(view), []
+    masks, parts = Masks(view), []
     for decoded in raster.planes(size):
         plane = masks.hide(decoded, upright=mask_size or orientation.size(raster.size), orientation=orientation)
         parts.append(resize(plane.pixels, box=WHOLE, size=size, exact=True))

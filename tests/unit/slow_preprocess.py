@@ -45,6 +45,20 @@ def _weights(start: float, end: float, length: int, size: int, *, filtered: bool
     return table
 
 
+def average(picture: NDArray, size: tuple[int, int]) -> NDArray:
+    """Return the means of the four pixels a quarter of an output pixel's width and height from its centre."""
+    height, width, channels = picture.shape
+    result = np.zeros((size[1], size[0], channels))
+    down, across = height / size[1], width / size[0]
+    for y, x in np.ndindex(size[1], size[0]):
+        for side_y in (-1, 1):
+            for side_x in (-1, 1):
+                row = math.floor((y + 0.5) * down + side_y * down / 4)
+                column = math.floor((x + 0.5) * across + side_x * across / 4)
+                result[y, x] += picture[min(max(row, 0), height - 1), min(max(column, 0), width - 1)] / 4.0
+    return result
+
+
 def seen(picture: NDArray, view: View, target: ImageInput, *, filtered: bool) -> NDArray:
     """Return the model's picture as float pixels in RGB or grey, (height, width, channels), padded with 114."""
     whole = upright(picture, view)

@@ -1,17 +1,22 @@
 """Against the slow float reference, from the same decoded pixels: never more than one quantisation step away."""
 
+import io
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import slow_preprocess as slow
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_runtime.errors import InputMismatchError
+from edge_runtime.preprocess.average import average_resize
 from edge_runtime.preprocess.factory import build
+from edge_runtime.preprocess.geometry import Box
+from edge_runtime.preprocess.jpeg import decode_jpeg
 from edge_runtime.preprocess.tensor import pixel_tables
 from edge_runtime.types import Frame, ImageInput, TensorSpec, View
 
@@ -116,19 +121,43 @@ def test_a_filtered_tensor_is_within_one_step_of_the_slow_reference(
 
 
 @settings(max_examples=100, deadline=None)
-@given(pictures(8, 14), targets(antialias=False, least=8), st.sampled_from(["stretch", "letterbox"]))
-def test_an_unfiltered_tensor_is_within_one_step_of_plain_bilinear(
-    picture: NDArray, aim: tuple[ImageInput, TensorSpec], resize: Any
+@given(pictures(12, 16), targets(antialias=False, least=11))
+def test_a_classifiers_frame_is_within_one_step_of_the_slow_mean_of_its_decoded_pixels(
+    picture: NDArray, aim: tuple[ImageInput, TensorSpec]
 ) -> None:
-    target, tensor = replace(aim[0], resize=resize), aim[1]
-    high, wide, _ = picture.shape
-    ratios = (wide / target.size[0], high / target.size[1])
-    # A letterbox has one ratio, up to the rounding of its content; near the limit either way is right.
-    shrinks = ratios if resize == "stretch" else (max(ratios),)
-    assume(all(abs(ratio - 1.5) > 0.1 for ratio in shrinks) or target.color == "GRAY")
-    filtered = target.color == "GRAY" or max(shrinks) > 1.5
-    result = prepared(picture, target, tensor)
-    assert steps_apart(result, expected(picture, target, tensor, PLAIN, filtered=filtered), target, tensor) <= 1.001
+    target, tensor = replace(aim[0], resize="stretch"), aim[1]
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG")
+    size = (picture.shape[1], picture.shape[0])
+    color = "GRAY" if target.color == "GRAY" else "RGB"
+    decoded = decode_jpeg(stream.getvalue(), size=size, least=size, color=color, exact=False).astype(np.float64)
+    if color == "GRAY":
+        pixels = slow.resize(decoded[..., None], (0, 0, *size), target.size, filtered=True)
+    else:
+        pixels = decoded if size == target.size else slow.average(decoded, target.size)
+    result = prepared(stream.getvalue(), target, tensor, kind="jpeg")
+    assert steps_apart(result, slow.tensor_of(pixels, target, tensor), target, tensor) <= 1.001
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_averages_are_within_half_a_level_of_the_mean_of_four(
+    height: int, width: int, out_height: int, out_width: int, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)
+    result = average_resize(pixels, Box(0.0, 0.0, width, height), (out_width, out_height))
+    assert result.shape == (out_height, out_width, 4)
+    assert np.abs(result - slow.average(pixels, (out_width, out_height))).max() <= 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 0.6), st.floats(0, 0.6), st.integers(1, 10))
+def test_the_average_of_a_box_uses_only_its_pixels(left: float, top: float, size: int) -> None:
+    box = Box(left, top, left + 0.3, top + 0.3).scaled((40, 30))
+    pixels = np.zeros((30, 40, 4), np.uint8)
+    rows, columns = slice(int(box.top), int(box.bottom) + 1), slice(int(box.left), int(box.right) + 1)
+    pixels[rows, columns] = 200
+    assert (average_resize(pixels, box, (size, size)) == 200).all()
 
 
 @settings(max_examples=200, deadline=None)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import struct
-import sys
 import zlib
 from typing import Any
 
@@ -75,8 +74,8 @@ def test_a_scaled_decode_stays_near_the_full_one(size: tuple[int, int], color: s
     fast = difference(prepared(data, "jpeg", size=size, color=color, antialias=False), full)
     assert filtered.mean() < 1.2
     assert np.quantile(filtered, 0.99) <= 8
-    assert fast.mean() < 2.5
-    assert np.quantile(fast, 0.99) <= 16
+    assert fast.mean() < 4
+    assert np.quantile(fast, 0.99) <= 24
 
 
 def test_a_file_of_ordinary_size_is_decoded_in_full() -> None:
@@ -111,15 +110,12 @@ def test_the_decode_shrinks_by_powers_of_two_as_far_as_it_may(
 
 @pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
 @pytest.mark.parametrize("antialias", [True, False])
-def test_without_simplejpeg_and_litert_pillow_does_the_same(
-    monkeypatch: pytest.MonkeyPatch, color: str, antialias: bool
-) -> None:
+def test_without_simplejpeg_pillow_does_the_same(monkeypatch: pytest.MonkeyPatch, color: str, antialias: bool) -> None:
     data = encoded(photo(), quality=88)
     usual = prepared(data, "jpeg", size=(224, 224), color=color, antialias=antialias)
     monkeypatch.setattr(jpeg, "simplejpeg", None)
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     fallback = prepared(data, "jpeg", size=(224, 224), color=color, antialias=antialias)
-    assert difference(usual, fallback).mean() < 2
+    assert difference(usual, fallback).mean() < (1 if antialias else 4)
     with pytest.raises(BadFrameError):
         prepared(data[:20_000], "jpeg")
 
