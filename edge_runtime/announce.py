@@ -6,7 +6,8 @@ from typing import Final
 
 from edge_runtime.config import HomeAssistantSection
 from edge_runtime.connect import BrokerLink
-from edge_runtime.sinks.homeassistant import AnnouncedStream, Config, HomeAssistant
+from edge_runtime.sinks.homeassistant import Config, HomeAssistant
+from edge_runtime.sinks.homeassistant_entities import AnnouncedStream
 from edge_runtime.telemetry.resources import Resources
 from edge_runtime.telemetry.throttling import Throttling
 from edge_runtime.types import ImageInput, ModelSpec
