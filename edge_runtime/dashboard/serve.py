@@ -6,9 +6,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Final
 
 from edge_runtime.dashboard.settings import DashboardSettings, bracketed, is_loopback, with_token
+from edge_runtime.dashboard.state import Fleet
+from edge_runtime.dashboard.subscriber import Subscriber
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 
 BACKLOG: Final = 64
@@ -28,42 +31,50 @@ def serve(
     Raises UsageError for wrong settings, EdgeRuntimeError for an address that cannot be listened on (``flag`` names the
     option to change it with) or when the ``[dashboard]`` extra is not installed, KeyboardInterrupt after a clean end.
     """
-    try:
-        import uvicorn
-
-        from edge_runtime.dashboard.security import Policy
-        from edge_runtime.dashboard.server import Application
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the dashboard needs {error.name}: pip install 'edge-infer[dashboard]'") from error
-    from edge_runtime.dashboard.state import Fleet
-    from edge_runtime.dashboard.subscriber import Subscriber
-
+    for library in ("starlette", "uvicorn"):
+        if find_spec(library) is None:
+            raise UsageError(f"the dashboard needs {library}: pip install 'edge-infer[dashboard]'")
     settings, generated = with_token(settings)
-    fleet = Fleet()
-    subscriber = Subscriber(settings.broker.endpoint(), fleet)
+    endpoint = settings.broker.endpoint()
     _end_on_sigterm()
     with listen(settings.host, settings.port, flag=flag) as listener:
-        port: int = listener.getsockname()[1]
-        subscriber.start()
-        try:
-            app = Application(fleet, subscriber, closing=lambda: server.should_exit)
-            config = uvicorn.Config(
-                app.guarded(Policy.of(settings, port=port)),
-                log_config=None,
-                access_log=False,  # it would write the token
-                server_header=False,
-                lifespan="off",
-                ws="none",
-                limit_concurrency=CONNECTIONS,
-                timeout_graceful_shutdown=2,
-            )
-            server = uvicorn.Server(config)
-            if stop is not None:
-                threading.Thread(target=_end, args=(server, stop), name="dashboard-stop", daemon=True).start()
-            say(f"dashboard: {address(settings, port=port, show_token=generated)}")
-            server.run(sockets=[listener])
-        finally:
-            subscriber.stop()
+        shown = address(settings, port=listener.getsockname()[1], show_token=generated)
+        _run(settings, listener, Subscriber(endpoint, Fleet()), stop=stop, ready=lambda: say(f"dashboard: {shown}"))
+
+
+def _run(
+    settings: DashboardSettings,
+    listener: socket.socket,
+    subscriber: Subscriber,
+    *,
+    stop: threading.Event | None,
+    ready: Callable[[], None],
+) -> None:
+    import uvicorn
+
+    from edge_runtime.dashboard.security import Policy
+    from edge_runtime.dashboard.server import Application
+
+    app = Application(subscriber.fleet, subscriber, closing=lambda: server.should_exit)
+    config = uvicorn.Config(
+        app.guarded(Policy.of(settings, port=listener.getsockname()[1])),
+        log_config=None,
+        access_log=False,  # it would write the token
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    if stop is not None:
+        threading.Thread(target=_end, args=(server, stop), name="dashboard-stop", daemon=True).start()
+    subscriber.start()
+    try:
+        ready()
+        server.run(sockets=[listener])
+    finally:
+        subscriber.stop()
 
 
 def _end_on_sigterm() -> None:

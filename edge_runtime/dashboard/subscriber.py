@@ -31,7 +31,7 @@ class Subscriber:
 
     def __init__(self, endpoint: Endpoint, fleet: Fleet) -> None:
         self._endpoint = endpoint
-        self._fleet = fleet
+        self.fleet = fleet
         self._failures = 0
         self._refused = False
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -62,7 +62,7 @@ class Subscriber:
         if not self._client.is_connected():
             return False
         request = f"dashboard-{secrets.token_hex(8)}"
-        self._fleet.expect_snapshot(request, device, stream)
+        self.fleet.expect_snapshot(request, device, stream)
         payload = msgspec.json.encode({"id": request, "stream": stream})
         self._client.publish(f"{ROOT}/{device}/command/snapshot", payload, qos=0)
         return True
@@ -73,14 +73,14 @@ class Subscriber:
         self._client.loop_stop()
 
     def _tell(self, state: str, detail: str | None) -> None:
-        self._fleet.set_broker(url=str(self._endpoint.url), state=state, detail=detail, now_ms=wall_ms())
+        self.fleet.set_broker(url=str(self._endpoint.url), state=state, detail=detail, now_ms=wall_ms())
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._refused = reason.is_failure
         if self._refused:
             self._tell("refused", str(reason))
             return
-        self._fleet.doubt_statuses()
+        self.fleet.doubt_statuses()
         client.subscribe(f"{ROOT}/+/#", qos=0)
         self._tell("connected", None)
 
@@ -96,7 +96,7 @@ class Subscriber:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         try:
-            self._fleet.apply(message.topic, bytes(message.payload), now_ms=wall_ms())
+            self.fleet.apply(message.topic, bytes(message.payload), now_ms=wall_ms())
         except Exception:  # noqa: BLE001 - the thread's top: one odd message must not end the subscription
             self._failures += 1
             _log.exception("a message could not be taken")

@@ -66,7 +66,7 @@ function heading(id) {
       attribute(pill, "data-state", condition.state);
       const { model: name, version, task, delegate, reason, runtime } = engineOf(device);
       const on = delegate === null ? null : `on ${delegate === "cpu" ? "the CPU" : delegate === "edgetpu" ? "the Edge TPU" : delegate}`;
-      text(model, [name, version && `version ${version}`, task, on].filter(Boolean).join(" · "));
+      text(model, [name, version && (version.startsWith("v") ? version : `version ${version}`), task, on].filter(Boolean).join(" · "));
       text(why, [reason, runtime].filter(Boolean).join(" · "));
       const items = concerns(state, device);
       shown(list, items.length > 0);
