@@ -154,7 +154,13 @@ def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: P
             sink.start()
             stack.callback(sink.close)
         inlets = {plan.name: Inlet(made.sources[plan.name], plan.common.fps) for plan in made.plans}
-        flow = Flow(inlets, counters=made.counters, stop=made.stop, on_state=report.on_state)
+
+        def on_state(stream: str, state: str, error: str | None) -> None:
+            report.on_state(stream, state, error)
+            if state != "online":
+                dispatcher.forget(stream)
+
+        flow = Flow(inlets, counters=made.counters, stop=made.stop, on_state=on_state)
         if made.pipeline is None:
             flow.preview(report.on_frame, limit=config.publish.frames)
         else:
