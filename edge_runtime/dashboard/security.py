@@ -36,7 +36,7 @@ HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-LOGIN_PATHS: Final = frozenset({"/static/style.css", "/static/favicon.svg"})
+LOGIN_PATHS: Final = frozenset({"/static/style.css", "/static/theme.js", "/static/favicon.svg"})
 """What the page that asks for the token needs to be drawn."""
 
 
