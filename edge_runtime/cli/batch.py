@@ -92,7 +92,7 @@ def _score(plan: StreamPlan, pipeline: Pipeline, write: Writer, *, quiet: bool) 
     return frames.skipped
 
 
-def _finish(waiting: Future[Prepared], pipeline: Pipeline, write: Writer, progress: tqdm[Any]) -> bool:
+def _finish(waiting: Future[Prepared], pipeline: Pipeline, write: Writer, progress: "tqdm[Any]") -> bool:
     progress.update()
     try:
         prepared = waiting.result()
@@ -127,7 +127,7 @@ class _Frames:
             self._source.close()
 
 
-def _progress(plan: StreamPlan, *, quiet: bool) -> tqdm[Any]:
+def _progress(plan: StreamPlan, *, quiet: bool) -> "tqdm[Any]":
     return tqdm(desc=plan.name, unit=" frames", disable=quiet or not sys.stderr.isatty(), file=sys.stderr)
 
 
