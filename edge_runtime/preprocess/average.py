@@ -36,6 +36,19 @@ def average_resize(pixels: NDArray[np.uint8], box: Box, size: Size) -> NDArray[n
     return resized[..., None].view(np.uint8)
 
 
+def halve(pixels: NDArray[np.uint8], *, least: Size) -> NDArray[np.uint8]:
+    """Return means of neighbouring rows and columns of ``pixels``, (height, width, 4), as often as that is possible.
+
+    The result is never smaller than ``least`` (width, height), and an odd number of rows or columns is not halved.
+    """
+    words = pixels.view(np.uint32)[..., 0]
+    while words.shape[0] % 2 == 0 and words.shape[0] // 2 >= least[1]:
+        words = _mean_down(words[0::2].copy(), words[1::2])
+    while words.shape[1] % 2 == 0 and words.shape[1] // 2 >= least[0]:
+        words = _mean_up(words[:, 0::2].copy(), words[:, 1::2])
+    return words[..., None].view(np.uint8)
+
+
 @lru_cache(maxsize=32)
 def _samples(start: float, end: float, length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return, for each of ``size`` output pixels, the two of ``length`` input pixels that are averaged."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.errors import BadFrameError, InputMismatchError
+from edge_runtime.preprocess.average import halve
 from edge_runtime.preprocess.color import Color, from_ycbcr, recolor, without_fill
 from edge_runtime.preprocess.geometry import UPRIGHT, Orientation
 from edge_runtime.preprocess.jpeg import decode_jpeg, jpeg_size
@@ -109,11 +110,15 @@ class YuyvRaster:
         self.size = (data.shape[1], data.shape[0])
 
     def planes(self, least: Size) -> Sequence[Plane]:
-        """Return pairs of pixels as one pixel of four channels where half the width is enough, else Y, U and V."""
+        """Return pairs of pixels as one pixel of four channels where half the width is enough, else Y, U and V.
+
+        Where no filter is asked for, pairs are halved on, as a JPEG decodes at 1/2 or 1/4.
+        """
         height, width, _ = self._data.shape
         pairs = np.ascontiguousarray(self._data).reshape(height, width // 2, 4)
         if width // 2 >= least[0]:
-            return (Plane(pairs, BLACK_YUYV, owned=False),)
+            small = pairs if self.exact else halve(pairs, least=least)
+            return (Plane(small, BLACK_YUYV, owned=False),)
         luma = np.ascontiguousarray(self._data[..., 0])
         blue, red = np.ascontiguousarray(pairs[..., 1]), np.ascontiguousarray(pairs[..., 3])
         return (Plane(luma, (16,)), Plane(blue, (128,)), Plane(red, (128,)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.errors import InputMismatchError
-from edge_runtime.preprocess.average import average_resize
+from edge_runtime.preprocess.average import average_resize, halve
 from edge_runtime.preprocess.factory import build
 from edge_runtime.preprocess.geometry import Box
 from edge_runtime.preprocess.jpeg import decode_jpeg
@@ -148,6 +148,22 @@ def test_averages_are_within_half_a_level_of_the_mean_of_four(
     result = average_resize(pixels, Box(0.0, 0.0, width, height), (out_width, out_height))
     assert result.shape == (out_height, out_width, 4)
     assert np.abs(result - slow.average(pixels, (out_width, out_height))).max() <= 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 20), st.integers(1, 20))
+def test_halving_stops_at_the_least_size_and_at_odd_ones(height: int, width: int, wide: int, high: int) -> None:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 4), np.uint8)
+    before = pixels.copy()
+    result = halve(pixels, least=(wide, high))
+    down, across = height // result.shape[0], width // result.shape[1]
+    assert (result.shape[0] * down, result.shape[1] * across) == (height, width)
+    for length, least in ((result.shape[0], high), (result.shape[1], wide)):
+        assert length >= least or length in (height, width)
+        assert length % 2 or length // 2 < least
+    blocks = pixels.reshape(result.shape[0], down, result.shape[1], across, 4).mean((1, 3))
+    assert np.abs(result - blocks).max() <= max(np.log2(down * across), 0.5)
+    np.testing.assert_array_equal(pixels, before)
 
 
 @settings(max_examples=60, deadline=None)
