@@ -76,6 +76,10 @@ def plan_streams(sections: Sequence[Mapping[str, Any]], *, where: str, probe: bo
         place = f"{where}: source {number + 1}"
         common, own = config.split_source(_resolve_camera(values, probe=probe), where=place)
         plugin = registry.plugin("sources", common.type)
+        if common.mask_file and probe:
+            from edge_runtime.preprocess.masks import read_mask
+
+            read_mask(common.mask_file)
         if common.fps is not None and "fps" in plugin.Config.__struct_fields__:
             own["fps"] = common.fps
         settings = config.section(plugin.Config, own, where=f"{place} ({common.type})")

@@ -22,6 +22,7 @@ from edge_runtime.telemetry.snapshots import Snapshots
 from edge_runtime.types import Frame, Latency, ModelIdentity, ModelSpec, Prediction, RawTensors, View
 from edge_runtime.workers import RunCounters
 
+FULL_PICTURE_NS = 2_000_000_000
 NO_MODEL = ModelIdentity("none", None, "")
 NO_LATENCY = Latency(queue=0.0, prepare=0.0, wait=0.0, invoke=0.0, postprocess=0.0)
 
@@ -102,8 +103,11 @@ class Report:
 
     def observe(self, prediction: Prediction) -> None:
         """Take a prediction: its frame for snapshots, its latency for the statistics."""
-        self._latest[prediction.stream] = prediction
         self._statistics.observe(prediction)
+        before = self._latest.get(prediction.stream)
+        if before is not None and _is_better_picture(before, prediction):
+            return
+        self._latest[prediction.stream] = prediction
 
     def on_frame(self, frame: Frame) -> None:
         """Take a frame that no model sees, for snapshots."""
@@ -153,6 +157,13 @@ class Report:
             "delegate_reason": engine.delegate_reason,
             "runtime": engine.runtime,
         }
+
+
+def _is_better_picture(before: Prediction, now: Prediction) -> bool:
+    """Whether a recent frame that came with its full picture should stay for snapshots: not every frame has one."""
+    if before.frame is None or now.frame is None or before.frame.full is None or now.frame.full is not None:
+        return False
+    return now.captured_ns - before.captured_ns < FULL_PICTURE_NS
 
 
 def _identity(spec: ModelSpec) -> dict[str, Any]:

@@ -55,6 +55,9 @@ class Frame:
     origin: Origin = Origin()
     full: NDArray[np.uint8] | bytes | None = None
     """A larger picture of the same moment for snapshots (Raspberry Pi camera ``main``): RGB array or JPEG bytes."""
+    nominal_size: Size | None = None
+    """The picture's size in source pixels where ``data`` is a smaller companion of it (Raspberry Pi camera ``lores``):
+    masks, crops and boxes are in these pixels. None: ``data`` has the size it has."""
 
 
 @dataclass(frozen=True, slots=True)

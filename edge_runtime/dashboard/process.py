@@ -9,6 +9,7 @@ from typing import Self
 
 import msgspec
 
+from edge_runtime.dashboard.serve import listen
 from edge_runtime.dashboard.settings import DashboardSettings
 from edge_runtime.errors import UsageError
 
@@ -25,13 +26,18 @@ class DashboardProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Start it; it prints its address itself. Raises UsageError where its libraries are not installed."""
+        """Start it; it prints its address itself.
+
+        Raises UsageError where its libraries are not installed, EdgeRuntimeError where its port is in use.
+        """
         if self._settings.broker.url == "none":
             raise UsageError(
                 "the dashboard reads from the broker, and --broker none has none; --broker embedded brings one"
             )
         if find_spec("starlette") is None or find_spec("uvicorn") is None:
             raise UsageError("the dashboard is not installed; pip install 'edge-infer[dashboard]'")
+        # Tried here first: a mistake in the address should end the run, not leave it without its page.
+        listen(self._settings.host, self._settings.port, flag="--dashboard").close()
         command = [sys.executable, "-m", "edge_runtime.dashboard"]
         # In a session of its own: Ctrl-C is for the daemon, which then ends it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)

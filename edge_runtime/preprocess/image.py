@@ -9,7 +9,7 @@ from edge_runtime.preprocess.masks import Masks
 from edge_runtime.preprocess.rasters import Raster, open_raster
 from edge_runtime.preprocess.resize import resize
 from edge_runtime.preprocess.tensor import TensorWriter
-from edge_runtime.types import Frame, ImageInput, TensorSpec, Transform, View
+from edge_runtime.types import Frame, ImageInput, Size, TensorSpec, Transform, View
 
 
 class ImagePreprocessor:
@@ -34,7 +34,7 @@ class ImagePreprocessor:
         Raises BadFrameError, ConfigError for a mask file that cannot be read, InputMismatchError for samples.
         """
         raster = open_raster(frame.data, frame.format, want=self._target.color, exact=self._target.antialias)
-        placement = self._placement(raster)
+        placement = self._placement(raster, frame.nominal_size or raster.size)
         upright = placement.transform.frame_size
         parts = []
         for decoded in raster.planes(placement.least(raster.ratio)):
@@ -48,12 +48,12 @@ class ImagePreprocessor:
         for buffer in inputs:
             self._tensor.buffers.put(buffer)
 
-    def _placement(self, raster: Raster) -> Placement:
+    def _placement(self, raster: Raster, size: Size) -> Placement:
         """Return where the model's pixels lie; the pictures of a stream have one size, so the last answer is kept."""
-        key = (raster.size, raster.orientation)
+        key = (size, raster.orientation)
         last = self._last
         if last is not None and last[0] == key:
             return last[1]
-        placement = place(raster.size, raster.orientation.then(self._turn), view=self._view, target=self._target)
+        placement = place(size, raster.orientation.then(self._turn), view=self._view, target=self._target)
         self._last = (key, placement)
         return placement

@@ -13,24 +13,22 @@ from edge_runtime.types import Frame, FrameFormat, Size, View
 def upright(frame: Frame, view: View, *, max_size: Size | None = None) -> NDArray[np.uint8]:
     """Return a frame's picture as (height, width, 3) RGB: upright, turned, flipped and masked, not cropped.
 
-    ``frame.full`` is used where it is there; it shows the same field of view, so that a box in the frame's pixels
-    must be scaled by the ratio of the sizes. The picture is shrunk to fit into ``max_size`` (width, height), never
-    enlarged. Raises BadFrameError, ConfigError for a mask file that cannot be read. Called from any thread.
+    ``frame.full`` is used where it is there; it shows the same field of view. The picture is shrunk to fit into
+    ``max_size`` (width, height), never enlarged. Raises BadFrameError, ConfigError for a mask file that cannot be
+    read. Called from any thread.
     """
     data, kind = frame.data, frame.format
     turn = orientation_of(view)
-    mask_size: Size | None = None
     if frame.full is not None:
-        # Masks are given in the pixels of the frame that the model sees, not in those of its larger companion.
-        small = open_raster(data, kind, want="RGB", exact=True)
-        mask_size = small.orientation.then(turn).size(small.size)
         data, kind = frame.full, _full_kind(frame.full)
     raster = open_raster(data, kind, want="RGB", exact=True)
     orientation = raster.orientation.then(turn)
     size = _fitted(raster.size, None if max_size is None else orientation.inverse().size(max_size))
+    # Masks are in source pixels, of which the picture at hand may have more or fewer.
+    source = orientation.size(frame.nominal_size or raster.size)
     masks, parts = Masks(view), []
     for decoded in raster.planes(size):
-        plane = masks.hide(decoded, upright=mask_size or orientation.size(raster.size), orientation=orientation)
+        plane = masks.hide(decoded, upright=source, orientation=orientation)
         parts.append(resize(plane.pixels, box=WHOLE, size=size, exact=True))
     return np.ascontiguousarray(orientation.pixels(raster.colors(parts)))
 

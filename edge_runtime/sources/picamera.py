@@ -211,6 +211,7 @@ class PicameraSource:
             captured_ns=self._captured_ns(request.get_metadata().get("SensorTimestamp"), arrived_ns),
             arrived_ns=arrived_ns,
             full=full,
+            nominal_size=None if self._layout is None else tuple(self._known["full_size"]),
         )
 
     def _captured_ns(self, stamp_ns: int | None, arrived_ns: int) -> int:

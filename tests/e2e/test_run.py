@@ -267,6 +267,7 @@ def test_a_dashboard_port_in_use_is_said(edge_infer: Any, mosquitto: Any) -> Non
             "--config", "edge.toml", "--model", DIGITS, "--broker", mosquitto.url, "--dashboard", f"127.0.0.1:{port}",
             "--frames", "30",
         )  # fmt: skip
+    assert ended.status == 1
     assert f"port {port} is in use" in ended.err
 
 

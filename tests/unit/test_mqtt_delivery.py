@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -244,5 +245,5 @@ def test_whatever_happens_everything_committed_arrives_in_order(
         if one > (seen[-1] if seen else -1):
             seen.append(one)
     assert seen == list(range(number))
-    for earlier, later in zip(received, received[1:], strict=False):
+    for earlier, later in pairwise(received):
         assert later <= earlier + 1, "no message overtakes another"

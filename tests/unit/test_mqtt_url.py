@@ -33,15 +33,14 @@ def test_ipv6_hosts_lose_their_brackets_and_get_them_back_for_the_log(host: str,
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_either_taken_or_refused_with_one_line(text: str) -> None:
+def test_any_text_is_either_taken_or_refused_in_words(text: str) -> None:
     for url in (text, f"mqtt://{text}", f"mqtts://user:{text}@host"):
         try:
             parsed = parse_url(url)
-        except UsageError as error:
-            assert "\n" not in str(error).replace("\\n", "")
-        else:
-            assert parsed.host
-            assert 0 < parsed.port < 65536
+        except UsageError:
+            continue
+        assert parsed.host
+        assert 0 < parsed.port < 65536
 
 
 @pytest.mark.parametrize(

@@ -186,13 +186,22 @@ def test_a_snapshot_is_upright_whole_and_never_enlarged() -> None:
 
 
 @pytest.mark.parametrize("encode", [lambda pixels: pixels, jpeg])
-def test_a_snapshot_uses_the_larger_picture_with_masks_of_the_smaller(encode: Any) -> None:
+def test_a_snapshot_uses_the_larger_picture_and_masks_are_in_its_pixels(encode: Any) -> None:
     small = np.full((60, 80), 128, np.uint8)
-    view = View(masks=((0, 0, 20, 40),))
-    seen = upright(frame(small, "i420", full=encode(np.full((400, 800, 3), 200, np.uint8))), view)
+    view = View(masks=((0, 0, 200, 400),))
+    both = frame(small, "i420", full=encode(np.full((400, 800, 3), 200, np.uint8)), nominal_size=(800, 400))
+    seen = upright(both, view)
     assert seen.shape == (400, 800, 3)
     assert seen[:400, :200].max() <= 1
     assert seen[:, 202:].min() >= 195
+
+
+def test_boxes_and_crops_are_in_the_pixels_of_the_larger_picture() -> None:
+    small = np.zeros((90, 80), np.uint8)
+    (_,), transform = preprocessor(View(crop=(200, 100, 400, 200)))(frame(small, "i420", nominal_size=(800, 600)))
+    assert transform.frame_size == (800, 600)
+    corners = transform.to_source(np.array([[0.0, 0.0], [float(SIZE[0]), float(SIZE[1])]]))
+    np.testing.assert_allclose(corners, [[200, 100], [600, 300]])
 
 
 def test_buffers_are_used_again_but_never_twice_at_once() -> None:
