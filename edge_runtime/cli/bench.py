@@ -1,0 +1,176 @@
+"""``edge-infer bench``: what a model costs on this machine."""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_runtime import assemble
+from edge_runtime import config as configuration
+from edge_runtime.cli import log_setup
+from edge_runtime.engines.litert import EngineConfig
+from edge_runtime.store.state import state_path
+from edge_runtime.types import Frame, FrameFormat, ImageInput, WindowInput
+
+if TYPE_CHECKING:
+    from edge_runtime.pipeline import Pipeline
+
+DESCRIPTION = """Measure a model: bare invoke, each stage, the pipeline without and with threads, and memory.
+
+Picture models get made-up camera frames (JPEG, about 160 kB at 1280x720) unless --images names files; sensor models
+get windows of noise. Nothing is published."""
+EXAMPLE = "  edge-infer bench mobilenet_v2 --threads 1 --json"
+DIFFERENT: Final = 8
+"""Made-up frames that are replayed in turn."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, the frames and how long to measure."""
+    parser.add_argument("model", metavar="MODEL", help="a .tflite, or a name of the store or the catalogue")
+    frames = parser.add_mutually_exclusive_group()
+    frames.add_argument("--images", nargs="+", metavar="PATH", help="pictures and folders of them")
+    frames.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of made-up frames (1280x720)")
+    parser.add_argument("--labels", metavar="FILE", help="one label per line")
+    parser.add_argument("--task", metavar="TASK", help="as for run")
+    parser.add_argument("--threads", metavar="N", help="interpreter threads, or auto (default: all cores but one)")
+    parser.add_argument("--delegate", metavar="NAME", help="auto, cpu, edgetpu or a delegate library")
+    parser.add_argument("--runs", type=_above_zero(int), default=3, metavar="N", help="turns of each measurement (3)")
+    parser.add_argument("--seconds", type=_above_zero(float), default=1.0, metavar="S", help="of each turn (1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    log_setup.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print. Raises EdgeRuntimeError."""
+    log_setup.configure(args)
+    from edge_runtime.bench import Bench
+
+    model = {"path": args.model, "labels": args.labels, "task": args.task}
+    engine = {"threads": args.threads, "delegate": args.delegate}
+    flags = {"model": _given(model)}
+    config = configuration.load(None, flags)
+    pipeline = assemble.open_pipeline(
+        assemble.find_model(args.model, state_path(configuration.device_id(config))),
+        model=config.model,
+        engine=configuration.section(EngineConfig, _given(engine), where="flags"),
+    )
+    try:
+        bench = Bench(pipeline, _frames(args, pipeline))
+        bench.run(turns=args.runs, seconds=args.seconds)
+        document = bench.document()
+    finally:
+        pipeline.close()
+    sys.stdout.write(json.dumps(document) + "\n" if args.json else table(document))
+    return 0
+
+
+def table(document: dict[str, Any]) -> str:
+    """Return the document as lines for a person."""
+    model, machine, memory = document["model"], document["machine"], document["memory_mb"]
+    threads = document["threads"]
+    on = f"{model['name']} ({model['task']}) on {document['delegate']}, {document['runtime']}"
+    where = f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, {machine['system']}"
+    frames = document["frames"]
+    lines = [
+        f"{on}, threads: {threads}" if threads else on,
+        f"{where}, Python {machine['python']}, load {machine['load_average']}",
+        f"frames: {frames['different']} different, {frames['format']}, {frames['bytes'] / 1000:.0f} kB",
+        "",
+        f"{'ms':24}{'p50':>9}{'p95':>9}{'p99':>9}{'CPU/frame':>11}{'frames/s':>10}{'x CPU':>8}{'x frames':>10}",
+    ]
+    lines.append(_way("bare invoke", document["bare"]))
+    for stage, values in document["stages"].items():
+        lines.append(f"{'  ' + stage:24}" + "".join(f"{value:9.2f}" for value in values.values()))
+    lines.append(_way("pipeline, one thread", document["serial"]))
+    lines.append(_way("pipeline, threaded", document["threaded"]))
+    lines += ["", f"memory: {memory['rss']} MiB resident, {memory['peak']} at its peak"]
+    return "\n".join(lines) + "\n"
+
+
+def _way(name: str, values: dict[str, Any]) -> str:
+    if not values["frames"]:
+        return f"{name:24}  nothing measured: give more --seconds"
+    return (
+        f"{name:24}{values['p50_ms']:9.2f}{values['p95_ms']:9.2f}{values['p99_ms']:9.2f}"
+        f"{values['cpu_ms']:11.2f}{values['frames_per_s']:10.1f}"
+        f"{values['cpu_ratio']:8.2f}{values['throughput_ratio']:10.2f}"
+    )
+
+
+def _frames(args: argparse.Namespace, pipeline: "Pipeline") -> Sequence[Frame]:
+    wants = pipeline.spec.input
+    if args.images:
+        return _pictures(args.images, wants)
+    if isinstance(wants, WindowInput):
+        return _windows(wants)
+    return [_frame(_camera_jpeg(args.size, seed), "jpeg") for seed in range(DIFFERENT)]
+
+
+def _pictures(paths: list[str], wants: ImageInput | WindowInput) -> list[Frame]:
+    from edge_runtime.sources.images import ImagesSource
+
+    source = ImagesSource(ImagesSource.Config(paths=tuple(paths)), stream="bench0", wants=wants)
+    source.open()
+    frames = []
+    while (frame := source.read(0.0)) is not None:
+        frames.append(frame)
+    source.close()
+    return frames
+
+
+def _windows(wants: WindowInput) -> list[Frame]:
+    """Return noise within one standard deviation of the mean, as windows have it that a model was trained on."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    shape = (wants.length, wants.channels)
+    mean, std = np.asarray(wants.mean), np.asarray(wants.std)
+    noise = [(mean + std * random.uniform(-1, 1, shape)).astype(np.float32) for _ in range(DIFFERENT)]
+    return [_frame(window, "window") for window in noise]
+
+
+def _camera_jpeg(size: tuple[int, int], seed: int) -> bytes:
+    """Return shapes and grain as JPEG: about 160 kB at 1280x720, as a camera's frames of a room are."""
+    import numpy as np
+    from PIL import Image, ImageFilter
+
+    random = np.random.default_rng(seed)
+    width, height = size
+    coarse = random.integers(0, 256, (max(1, height // 16), max(1, width // 16), 3), np.uint8)
+    shapes = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    grain = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).filter(ImageFilter.GaussianBlur(1))
+    stream = io.BytesIO()
+    Image.blend(shapes, grain, 0.05).save(stream, "JPEG", quality=85)
+    return stream.getvalue()
+
+
+def _frame(data: Any, kind: FrameFormat) -> Frame:
+    return Frame(data, kind, "bench0", 0, 0, 0)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        size = (int(width), int(height))
+    except ValueError:
+        size = (0, 0)
+    if not all(16 <= side <= 8000 for side in size):
+        raise argparse.ArgumentTypeError(f"{text}: give WIDTHxHEIGHT, 16 to 8000 each, such as 1280x720")
+    return size
+
+
+def _above_zero(kind: type[int] | type[float]) -> Any:
+    def parse(text: str) -> int | float:
+        number = kind(text)
+        if not number > 0:
+            raise argparse.ArgumentTypeError(f"{text}: give a number above 0")
+        return number
+
+    parse.__name__ = kind.__name__
+    return parse
