@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,8 +15,6 @@ from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
 from edge_runtime.config import Config
 from edge_runtime.connect import BrokerLink, connect
-from edge_runtime.dashboard.process import DashboardProcess
-from edge_runtime.dashboard.settings import DashboardSettings, parse_listen, read_token
 from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import InputMismatchError, UsageError
@@ -81,7 +79,10 @@ def run(config: Config, *, terminal: bool = False) -> int:
     return INTERRUPTED if interrupted.is_set() and status == 0 else status
 
 
-def _dashboard(config: Config, broker: BrokerLink) -> DashboardProcess:
+def _dashboard(config: Config, broker: BrokerLink) -> AbstractContextManager[object]:
+    from edge_runtime.dashboard.process import DashboardProcess
+    from edge_runtime.dashboard.settings import DashboardSettings, parse_listen, read_token
+
     host, port = parse_listen(config.dashboard.listen or "", flag="--dashboard")
     token = read_token(config.dashboard.token_file)
     return DashboardProcess(DashboardSettings(host=host, port=port, token=token, broker=broker.config))
