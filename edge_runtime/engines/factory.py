@@ -1,21 +1,43 @@
 """Opening an engine: which delegate, how many threads."""
 
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from edge_runtime.engines import edgetpu
+from edge_runtime.engines.delegates import Trial, load_delegate, resolve_library, try_delegate
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine, default_threads
-from edge_runtime.errors import ConfigError, EdgeTpuRequiredError
+from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, ModelError
+from edge_runtime.interpreter import RuntimeName, load_runtime
 from edge_runtime.protocols import Engine
 from edge_runtime.types import ModelSpec
 
 log = logging.getLogger(__name__)
 
-TRIALS = 5
-WORTH_A_THREAD = 0.9
-"""One more thread must bring the time below this share, or it is left to everything else."""
+TRIALS: Final = 5
+WORTH_A_THREAD: Final = 0.9
+"""More threads must bring the time below this share, or they are left to everything else."""
+MOST_THREADS_TRIED: Final = 8
+MOST_THREADS: Final = 64
+
+TryDelegate = Callable[..., Trial]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs the model, and why."""
+
+    name: str
+    """``cpu``, ``edgetpu`` or the delegate library's path."""
+    reason: str
+    library: str | None = None
 
 
 def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
@@ -23,37 +45,105 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
 
     Raises ModelError, EdgeTpuRequiredError, DelegateError, UsageError.
     """
-    if spec.edgetpu:
+    choice = choose_delegate(spec, config)
+    delegate = load_delegate(choice.library, load_runtime(config.runtime)) if choice.library else None
+    return LiteRtEngine(
+        spec.path,
+        threads=_threads(spec, config, on_cpu=choice.library is None),
+        runtime=config.runtime,
+        delegate_library=delegate,
+        delegate=choice.name,
+        delegate_reason=choice.reason,
+    )
+
+
+def choose_delegate(
+    spec: ModelSpec, config: EngineConfig, *, root: Path = Path("/"), attempt: TryDelegate = try_delegate
+) -> Choice:
+    """Decide what runs the model; an Edge TPU is tried with this very model in a child process first.
+
+    ``root`` holds the /sys and /dev that are looked at. Raises EdgeTpuRequiredError for a model compiled for an Edge
+    TPU that none runs, ModelError for ``edgetpu`` with a model that is not, UsageError.
+    """
+    match config.delegate:
+        case "auto" | "edgetpu" if spec.edgetpu:
+            return _edgetpu(spec, config, root=root, attempt=attempt)
+        case "edgetpu":
+            raise ModelError(
+                f"{spec.path} is not compiled for an Edge TPU: compile its int8 form with edgetpu_compiler, "
+                "or run it with --delegate cpu"
+            )
+        case "auto":
+            return Choice("cpu", _why_cpu(root))
+        case "cpu" if spec.edgetpu:
+            raise EdgeTpuRequiredError(
+                f"{spec.path} is compiled for an Edge TPU and cannot run on the CPU: {edgetpu.BEFORE_COMPILER}"
+            )
+        case "cpu":
+            return Choice("cpu", "the CPU was asked for")
+        case library if ".so" in library:
+            resolved = resolve_library(library)
+            return Choice(resolved, "this delegate library was asked for", resolved)
+        case other:
+            raise ConfigError(f"engine.delegate: expected auto, cpu, edgetpu or a library FILE.so, found {other!r}")
+
+
+def _edgetpu(spec: ModelSpec, config: EngineConfig, *, root: Path, attempt: TryDelegate) -> Choice:
+    load_runtime(config.runtime)  # without one the trial could only fail
+    devices, library = edgetpu.find_edgetpus(root), edgetpu.find_library(root)
+    where = "".join(f"{device.place}, " for device in devices)
+    log.info("trying this model on an Edge TPU in a process of its own (%s%s)", where, library or edgetpu.LIBRARY)
+    # Where neither is seen it is tried all the same: a container may hide /sys, and the loader knows more folders.
+    trial = attempt(spec.path, library or edgetpu.LIBRARY, runtime=config.runtime)
+    if trial.outcome != "works":
         raise EdgeTpuRequiredError(
-            f"{spec.path} is compiled for an Edge TPU and none answers here; "
-            "use the same model as it was before edgetpu_compiler"
+            f"{spec.path} is compiled for an Edge TPU, and {edgetpu.why_not(devices, library, trial)}; "
+            f"or {edgetpu.BEFORE_COMPILER}"
         )
-    threads = _threads(spec, config)
-    return LiteRtEngine(spec.path, threads=threads, delegate="cpu", delegate_reason="no accelerator was asked for")
+    reason = f"the model is compiled for an Edge TPU, and one ran it in a trial ({where}{trial.invoke_ms:.1f} ms)"
+    return Choice("edgetpu", reason, library or edgetpu.LIBRARY)
 
 
-def _threads(spec: ModelSpec, config: EngineConfig) -> int:
-    if config.threads == "auto":
-        return measure_threads(spec.path)
+def _why_cpu(root: Path) -> str:
+    if devices := edgetpu.find_edgetpus(root):
+        return f"there is an Edge TPU ({devices[0].place}), but this model is not compiled for one: see {edgetpu.PAGE}"
+    return "no Edge TPU was found, and the model is not compiled for one"
+
+
+def _threads(spec: ModelSpec, config: EngineConfig, *, on_cpu: bool) -> int:
     if config.threads is None:
         return default_threads()
-    if not 1 <= config.threads <= 64:
-        raise ConfigError(f"engine.threads: expected 1 to 64 or auto, found {config.threads}")
+    if config.threads == "auto":
+        # With a delegate the interpreter's threads only run what the delegate leaves, and trials would hold it up.
+        return measure_threads(spec.path, runtime=config.runtime) if on_cpu else default_threads()
+    if not 1 <= config.threads <= MOST_THREADS:
+        raise ConfigError(f"engine.threads: expected 1 to {MOST_THREADS} or auto, found {config.threads}")
     return config.threads
 
 
-def measure_threads(path: str) -> int:
-    """Try 1, 2, ... threads, up to the cores, and return the fewest that are about as fast as the best."""
-    best, best_s = 1, float("inf")
-    for threads in range(1, len(os.sched_getaffinity(0)) + 1):
-        engine = LiteRtEngine(path, threads=threads)
-        inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs]
-        engine.invoke(inputs)
-        took_s = min(_timed(engine, inputs) for _ in range(TRIALS))
-        engine.close()
+def measure_threads(path: str, *, runtime: RuntimeName = "auto") -> int:
+    """Run the model on the CPU with 1, 2, ... threads and return the fewest that are about as fast as the best."""
+
+    def best_of(threads: int) -> float:
+        with contextlib.closing(LiteRtEngine(path, threads=threads, runtime=runtime)) as engine:
+            inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs]
+            engine.invoke(inputs)
+            took_s = min(_timed(engine, inputs) for _ in range(TRIALS))
         log.info("%d thread%s: %.2f ms", threads, "s" if threads > 1 else "", took_s * 1000)
-        if took_s < best_s * WORTH_A_THREAD:
-            best, best_s = threads, took_s
+        return took_s
+
+    return fewest_threads(best_of, cores=len(os.sched_getaffinity(0)))
+
+
+def fewest_threads(took_s: Callable[[int], float], *, cores: int) -> int:
+    """Return the number of threads, up to the cores and at most 8, after which more are not worth it.
+
+    ``took_s(n)`` is the duration with n threads; called with 1, 2, ... once each.
+    """
+    best, best_s = 1, took_s(1)
+    for threads in range(2, min(cores, MOST_THREADS_TRIED) + 1):
+        if (duration_s := took_s(threads)) < best_s * WORTH_A_THREAD:
+            best, best_s = threads, duration_s
     return best
 
 

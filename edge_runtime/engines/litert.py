@@ -2,18 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.errors import DelegateError, EngineError, ModelError
+from edge_runtime.interpreter import NATIVE_ERRORS, RuntimeName, load_runtime, one_line, quiet_native_output
 from edge_runtime.types import TensorSpec
-
-NATIVE_ERRORS: Final = (RuntimeError, ValueError, TypeError, AttributeError, OSError, SystemError, MemoryError)
-"""What the interpreter's bindings raise for a bad model, a failed delegate or a wrong numpy."""
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +20,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """``auto``, ``cpu``, ``edgetpu`` or the path of a delegate library."""
     threads: int | Literal["auto"] | None = None
     """Interpreter threads; None leaves one core to everything else, ``auto`` measures."""
+    runtime: RuntimeName = "auto"
+    """Which interpreter, where both are installed; the environment variable EDGE_INFER_RUNTIME wins."""
 
 
 def default_threads() -> int:
@@ -34,35 +33,40 @@ def default_threads() -> int:
 
 
 class LiteRtEngine:
-    """An ``Engine`` over a LiteRT or tflite-runtime ``Interpreter``. One thread at a time may call it."""
+    """An ``Engine`` over a LiteRT or tflite-runtime ``Interpreter``. One thread at a time may call it.
+
+    Raises ModelError for a model that the interpreter does not run, DelegateError when the delegate
+    ``delegate_library`` (see ``delegates.load_delegate``) does not take it, UsageError without an interpreter.
+    """
 
     def __init__(
         self,
         model_path: str,
         *,
         threads: int = 1,
+        runtime: RuntimeName = "auto",
         delegate_library: Any = None,
         delegate: str = "cpu",
-        delegate_reason: str = "asked for",
+        delegate_reason: str = "the CPU was asked for",
     ) -> None:
         self.delegate = delegate
         self.delegate_reason = delegate_reason
         self.threads = threads
-        runtime = load_runtime()
-        self._runtime = runtime
+        self._runtime = load_runtime(runtime)
+        self._library = delegate_library
         try:
             with quiet_native_output():
-                self._interpreter = runtime.module.Interpreter(
+                self._interpreter = self._runtime.interpreter(
                     model_path=model_path,
                     num_threads=threads,
-                    experimental_delegates=[delegate_library] if delegate_library is not None else None,
+                    experimental_delegates=None if delegate_library is None else [delegate_library],
                 )
                 self._interpreter.allocate_tensors()
         except NATIVE_ERRORS as error:
             reason = one_line(error)
             if delegate_library is not None:
                 raise DelegateError(f"the delegate {delegate} does not take {model_path}: {reason}") from error
-            raise ModelError(f"{model_path}: {runtime.distribution} does not run this model: {reason}") from error
+            raise ModelError(f"{model_path}: {self._runtime.distribution} does not run this model: {reason}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in inputs)
         self.outputs = tuple(_spec(detail) for detail in outputs)
@@ -75,7 +79,7 @@ class LiteRtEngine:
         return self._runtime.version
 
     def invoke(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """Run the model once and return copies of its outputs. Raises EngineError."""
+        """Run the model once and return copies of its outputs. Raises EngineError, DelegateError with a delegate."""
         interpreter = self._interpreter
         try:
             for index, value in zip(self._input_indices, inputs, strict=True):
@@ -83,17 +87,14 @@ class LiteRtEngine:
             interpreter.invoke()
             return tuple(interpreter.get_tensor(index) for index in self._output_indices)
         except NATIVE_ERRORS as error:
+            if self._library is not None:
+                raise DelegateError(f"invoke failed on the delegate {self.delegate}: {one_line(error)}") from error
             raise EngineError(f"invoke failed: {one_line(error)}") from error
 
     def close(self) -> None:
-        """Release the interpreter and its memory."""
+        """Release the interpreter and its memory, then the delegate that it used."""
         self._interpreter = None
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first sentences of a native error on one line, at most 300 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+        self._library = None
 
 
 def _spec(detail: dict[str, Any]) -> TensorSpec:

@@ -1,0 +1,39 @@
+"""The child's side of a delegate's trial: ``python -m ... MODEL LIBRARY RUNTIME DEADLINE_S``; one line of JSON."""
+
+import json
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from edge_runtime.engines.delegates import load_delegate
+from edge_runtime.engines.litert import LiteRtEngine
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.interpreter import RuntimeName, load_runtime
+
+
+def attempt(model: str, library: str, runtime: RuntimeName) -> dict[str, Any]:
+    """Load, construct, invoke once on zeros and release; return ``{"invoke_ms"}`` or ``{"error"}``."""
+    try:
+        delegate = load_delegate(library, load_runtime(runtime))
+        engine = LiteRtEngine(model, runtime=runtime, delegate_library=delegate, delegate=library)
+        inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs]
+        started_s = time.perf_counter()
+        engine.invoke(inputs)
+        took_ms = (time.perf_counter() - started_s) * 1000
+        del delegate
+        engine.close()
+    except EdgeRuntimeError as error:
+        return {"error": str(error).replace(model, "this model").replace(library, Path(library).name)}
+    return {"invoke_ms": round(took_ms, 3)}
+
+
+if __name__ == "__main__":
+    # Ends even a process that is stuck in native code, should the parent be gone by then.
+    signal.alarm(math.ceil(float(sys.argv[4])) + 1)
+    answer = attempt(sys.argv[1], sys.argv[2], cast("RuntimeName", sys.argv[3]))
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
