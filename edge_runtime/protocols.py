@@ -140,8 +140,11 @@ class Bus(Protocol):
         """
         ...
 
-    def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
-        """Call ``handler(topic, payload)`` from the connection's thread for each message; lasts over reconnections."""
+    def subscribe(self, topic: str, handler: Callable[[str, bytes], None], *, retained: bool = True) -> None:
+        """Call ``handler(topic, payload)`` from the connection's thread for each message; lasts over reconnections.
+
+        ``retained`` False leaves out what the broker had kept from before: a command is for now.
+        """
         ...
 
 

@@ -75,7 +75,7 @@ def overview() -> str:
         "usage: edge-infer [run] [--camera [DEVICE]] [--model FILE|NAME] [--broker URL] ...",
         "       edge-infer COMMAND --help",
         "",
-        "Camera or sensor frames through a TFLite model to MQTT.",
+        "Camera or sensor frames through a TFLite model to MQTT. All flags: edge-infer run --help",
         "",
         "commands:",
         "  run        the daemon (may be left out)",

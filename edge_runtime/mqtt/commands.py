@@ -66,7 +66,7 @@ class CommandServer:
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
         self._thread.start()
         # One level: a result, which lies one deeper, never comes back as a command.
-        self._bus.subscribe(f"{self._prefix}+", self.receive)
+        self._bus.subscribe(f"{self._prefix}+", self.receive, retained=False)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Finish what waits, and take no more; a handler that takes longer than ``timeout_s`` is left behind."""

@@ -112,9 +112,9 @@ class MqttBus:
                 self._sleeping = False
                 os.eventfd_write(self._wake_fd, 1)
 
-    def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+    def subscribe(self, topic: str, handler: Callable[[str, bytes], None], *, retained: bool = True) -> None:
         """Call ``handler(topic, payload)`` from the connection's thread; see `edge_runtime.protocols.Bus`."""
-        self._routes.add(topic, handler)
+        self._routes.add(topic, handler, retained=retained)
         self._wake()
 
     def flush(self, timeout_s: float) -> int:

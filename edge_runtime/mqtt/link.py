@@ -58,7 +58,7 @@ class Link:
         self.accepted = False
         self.window = WINDOW
         self.acknowledged: deque[Acknowledgement] = deque()
-        self.received: deque[tuple[str, bytes]] = deque()
+        self.received: deque[tuple[str, bytes, bool]] = deque()
         self.refused_subscriptions = 0
 
     def connect(self) -> None:
@@ -227,7 +227,7 @@ class Link:
             self._refusal = BrokerError(f"{self._endpoint.url} could not take a message: {reason}")
 
     def _on_message(self, _client: "Client", _data: Any, message: Any) -> None:
-        self.received.append((message.topic, message.payload))
+        self.received.append((message.topic, message.payload, message.retain))
 
     def _on_subscribe(self, _client: "Client", _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         self.refused_subscriptions += sum(reason.is_failure for reason in reasons)

@@ -12,7 +12,7 @@ class NullBus:
     def publish(self, topic: str, payload: bytes | str, *, qos: int = 0, retain: bool = False) -> None:
         """Take a message."""
 
-    def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+    def subscribe(self, topic: str, handler: Callable[[str, bytes], None], *, retained: bool = True) -> None:
         """Take a handler that will never be called."""
 
     def flush(self, timeout_s: float) -> int:  # noqa: ARG002 - there is nothing to wait for

@@ -15,16 +15,16 @@ class Routes:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._handlers: dict[str, list[Handler]] = {}
+        self._handlers: dict[str, list[tuple[Handler, bool]]] = {}
         self._new: list[str] = []
-        self._known: dict[str, tuple[Handler, ...]] = {}
+        self._known: dict[str, tuple[tuple[Handler, bool], ...]] = {}
         self.failed = 0
         """Messages whose handler raised."""
 
-    def add(self, topic_filter: str, handler: Handler) -> None:
-        """Register a handler; the broker is told when ``take_new`` is asked for."""
+    def add(self, topic_filter: str, handler: Handler, *, retained: bool = True) -> None:
+        """Register a handler, of retained messages too or not; the broker is told when ``take_new`` is asked for."""
         with self._lock:
-            self._handlers.setdefault(topic_filter, []).append(handler)
+            self._handlers.setdefault(topic_filter, []).append((handler, retained))
             self._new.append(topic_filter)
             self._known = {}
 
@@ -45,21 +45,23 @@ class Routes:
             self._new = []
             return list(self._handlers)
 
-    def dispatch(self, topic: str, payload: bytes) -> None:
+    def dispatch(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Call every handler whose filter matches. One that raises is logged and counted, and stops nobody."""
         known = self._known
         if (handlers := known.get(topic)) is None:
             handlers = self._find(topic)
             if len(known) < _REMEMBERED:
                 known[topic] = handlers
-        for handler in handlers:
+        for handler, takes_retained in handlers:
+            if retained and not takes_retained:
+                continue
             try:
                 handler(topic, payload)
             except Exception:  # the top of the connection's thread: a broken handler must not end it
                 self.failed += 1
                 log.exception("a handler failed on a message of %s", topic)
 
-    def _find(self, topic: str) -> tuple[Handler, ...]:
+    def _find(self, topic: str) -> tuple[tuple[Handler, bool], ...]:
         from paho.mqtt.client import topic_matches_sub
 
         with self._lock:

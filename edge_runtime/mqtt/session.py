@@ -223,7 +223,8 @@ class Session:
             self._progress_s = now_s
             self._note_acknowledged(link)
         while link.received:
-            self._routes.dispatch(*link.received.popleft())
+            topic, payload, retained = link.received.popleft()
+            self._routes.dispatch(topic, payload, retained=retained)
         if link.refused_subscriptions:
             log.warning("%s refuses %d subscriptions: check its ACL", self._endpoint.url, link.refused_subscriptions)
             link.refused_subscriptions = 0

@@ -114,6 +114,20 @@ def test_the_live_demo_source_answers_commands_and_stops_in_good_order(
     listener.wait_for(lambda ms: [m for m in ms if m.topic == "edge-infer/porch/status"][-1].payload == b"offline")
 
 
+def test_a_command_that_the_broker_kept_from_before_is_not_carried_out(
+    edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]
+) -> None:
+    (edge_infer.folder / "edge.toml").write_text(f'{DEMO}[commands]\nallow = ["stop"]\n')
+    listener = subscriber("edge-infer/porch/#")
+    listener._client.publish("edge-infer/porch/command/stop", b"{}", qos=1, retain=True)
+    listener.wait(1, topic="edge-infer/porch/command/stop")
+    ended = edge_infer(
+        "--config", "edge.toml", "--model", DIGITS, "--broker", mosquitto.url, "--device-id", "porch", "--frames", "15"
+    )  # fmt: skip
+    assert ended.status == 0
+    assert not listener.on("edge-infer/porch/command/stop/result")
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_ends_the_run_cleanly(number: signal.Signals, status: int, edge_infer: Any) -> None:
     (edge_infer.folder / "edge.toml").write_text(DEMO)

@@ -95,7 +95,7 @@ class FakeBus:
         if retain:
             self.retained[topic] = data
 
-    def subscribe(self, topic: str, handler: Any) -> None:
+    def subscribe(self, topic: str, handler: Any, *, retained: bool = True) -> None:
         self.handlers[topic] = handler
 
     def topics(self) -> list[str]:
