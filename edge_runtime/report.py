@@ -66,7 +66,9 @@ class Report:
             state=state,
             interval_s=config.stats.interval_s,
         )
-        self.sink = MqttSink(link.bus, device=device, root=link.root, events=EventTracker())
+        # Between the pictures of a folder nothing begins or ends.
+        unrelated = all(source.describe()["type"] == "images" for source in sources.values())
+        self.sink = MqttSink(link.bus, device=device, root=link.root, events=None if unrelated else EventTracker())
         """Publishes predictions and events; run by its own worker."""
         self.restart_wanted = False
         """Whether the run was stopped by the command to start anew."""
