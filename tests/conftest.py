@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native_libraries import build_fake_edgetpu
 from real_broker import Mosquitto, Subscriber, mosquitto_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -55,3 +56,9 @@ def subscriber(request: pytest.FixtureRequest) -> Iterator[Callable[..., Subscri
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def fake_edgetpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A delegate library named as libedgetpu is, alone in its folder; see tests/native/fake_edgetpu.c."""
+    return build_fake_edgetpu(tmp_path_factory.mktemp("edgetpu"))
