@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import signal
 import sys
 import time
@@ -33,6 +34,7 @@ def attempt(model: str, library: str, runtime: RuntimeName) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash here is an answer and leaves no file
     # Ends even a process that is stuck in native code, should the parent be gone by then.
     signal.alarm(math.ceil(float(sys.argv[4])) + 1)
     answer = attempt(sys.argv[1], sys.argv[2], cast("RuntimeName", sys.argv[3]))
