@@ -1,0 +1,1 @@
+"""Static inference: what a model will cost on a device, from its file alone."""

@@ -1,0 +1,228 @@
+"""A model as a graph of named operators with decoded options: what every other part of the analysis reads.
+
+Nothing is run, and the file is not trusted: sizes beyond what any real model has are refused with ModelError. Field
+numbers of the options are those of TensorFlow Lite's ``schema.fbs``. Values are immutable.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from edge_runtime.analysis.operator_names import operator_name
+from edge_runtime.errors import ModelError
+from edge_runtime.flatbuffer import I8, I32, U8, Table
+from edge_runtime.model_file import ModelFile, Operator, Tensor, read_model
+
+MAX_NODES: Final = 20_000
+MAX_ELEMENTS: Final = 2**40
+"""Of one tensor; keeps every product of sizes a number that can be printed."""
+_MAX_STEP: Final = 2**16
+
+Activation = Literal["none", "relu", "relu_n1_to_1", "relu6", "tanh", "sign_bit"]
+Padding = Literal["same", "valid"]
+_ACTIVATIONS: Final[tuple[Activation, ...]] = ("none", "relu", "relu_n1_to_1", "relu6", "tanh", "sign_bit")
+
+CONVOLUTIONS: Final = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options that cost or mapping depend on; an operator that has not one of them has its default here."""
+
+    stride: tuple[int, int] = (1, 1)
+    """Height, width."""
+    dilation: tuple[int, int] = (1, 1)
+    """Height, width."""
+    window: tuple[int, int] = (1, 1)
+    """Height, width of a pooling window; convolutions have theirs in the filter's shape."""
+    padding: Padding = "valid"
+    depth_multiplier: int = 1
+    activation: Activation = "none"
+    axis: int = 0
+    transpose_a: bool = False
+    transpose_b: bool = False
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator: ``inputs`` and ``outputs`` are indices of tensors, -1 for an input that is left out."""
+
+    index: int
+    name: str
+    """Of the builtin operator, ``CONV_2D``, or a custom operator's own."""
+    custom: bool
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """A model's main subgraph."""
+
+    model: ModelFile
+    nodes: tuple[Node, ...]
+    tensors: tuple[Tensor, ...]
+    constant: tuple[bool, ...]
+    """Per tensor: whether its values are stored in the file."""
+
+    def operand(self, node: Node, number: int) -> Tensor | None:
+        """Return an input of a node, or None where it is left out."""
+        if number >= len(node.inputs) or node.inputs[number] < 0:
+            return None
+        return self.tensors[node.inputs[number]]
+
+    def result(self, node: Node, number: int = 0) -> Tensor | None:
+        """Return an output of a node, or None where it has fewer."""
+        return self.tensors[node.outputs[number]] if number < len(node.outputs) else None
+
+    def operators(self) -> dict[str, int]:
+        """Return how many operators of each kind there are, the most frequent first."""
+        return dict(Counter(node.name for node in self.nodes).most_common())
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether a tensor's size is only known at run time; it is then counted as it is stored, mostly 1."""
+        return any(-1 in tensor.shape_signature for tensor in self.tensors)
+
+
+def read_graph(path: Path) -> Graph:
+    """Read a model file's graph. Raises UsageError when there is no such file, ModelError for what is not sound."""
+    return build_graph(read_model(path))
+
+
+def build_graph(model: ModelFile) -> Graph:
+    """Return the graph of a model that has been read. Raises ModelError."""
+    if len(model.operators) > MAX_NODES:
+        raise ModelError(f"{model.path} has {len(model.operators)} operators; up to {MAX_NODES} are analysed")
+    for tensor in model.tensors:
+        if tensor.elements > MAX_ELEMENTS:
+            raise model.root.flat.damaged(f"tensor {tensor.index} claims {tensor.elements} elements")
+    nodes = []
+    produced: set[int] = set(model.inputs)
+    for operator in model.operators:
+        nodes.append(_node(operator))
+        produced.update(operator.outputs)
+    stored: dict[int, bool] = {0: False}
+    for tensor in model.tensors:
+        if tensor.buffer not in stored:
+            stored[tensor.buffer] = len(model.buffer(tensor.buffer)) > 0
+    constant = tuple(stored[tensor.buffer] and tensor.index not in produced for tensor in model.tensors)
+    return Graph(model=model, nodes=tuple(nodes), tensors=model.tensors, constant=constant)
+
+
+def _node(operator: Operator) -> Node:
+    name = operator_name(operator.code)
+    return Node(
+        index=operator.index,
+        name=name,
+        custom=operator.code.custom is not None,
+        version=operator.code.version,
+        inputs=operator.inputs,
+        outputs=operator.outputs,
+        options=_options(operator, name),
+    )
+
+
+def _options(operator: Operator, name: str) -> Options:
+    reader = _READERS.get(operator.options_type)
+    if reader is None or operator.code.custom is not None:
+        return Options()
+    table = operator.options
+    if table is None:
+        return Options()
+    options = reader(table)
+    if not all(0 < step <= _MAX_STEP for step in (*options.stride, *options.dilation)):
+        raise table.flat.damaged(f"operator {operator.index} ({name}) has stride {options.stride}")
+    return options
+
+
+def _activation(table: Table, field: int) -> Activation:
+    code = int(table.scalar(field, I8))
+    if not 0 <= code < len(_ACTIVATIONS):
+        raise table.flat.damaged(f"there is no activation {code}")
+    return _ACTIVATIONS[code]
+
+
+def _padding(table: Table) -> Padding:
+    return "valid" if table.scalar(0, I8) else "same"
+
+
+def _pair(table: Table, height: int, width: int, default: int = 0) -> tuple[int, int]:
+    return table.scalar(height, I32, default), table.scalar(width, I32, default)
+
+
+def _conv(table: Table) -> Options:
+    return Options(
+        padding=_padding(table),
+        stride=_pair(table, 2, 1),
+        dilation=_pair(table, 5, 4, 1),
+        activation=_activation(table, 3),
+    )
+
+
+def _depthwise(table: Table) -> Options:
+    return Options(
+        padding=_padding(table),
+        stride=_pair(table, 2, 1),
+        depth_multiplier=table.scalar(3, I32),
+        dilation=_pair(table, 6, 5, 1),
+        activation=_activation(table, 4),
+    )
+
+
+def _pool(table: Table) -> Options:
+    return Options(
+        padding=_padding(table), stride=_pair(table, 2, 1), window=_pair(table, 4, 3), activation=_activation(table, 5)
+    )
+
+
+def _transpose_conv(table: Table) -> Options:
+    return Options(padding=_padding(table), stride=_pair(table, 2, 1), activation=_activation(table, 3))
+
+
+def _conv_3d(table: Table) -> Options:
+    return Options(
+        padding=_padding(table),
+        stride=_pair(table, 3, 2),
+        dilation=_pair(table, 7, 6, 1),
+        activation=_activation(table, 4),
+    )
+
+
+def _activation_only(table: Table) -> Options:
+    return Options(activation=_activation(table, 0))
+
+
+def _concatenation(table: Table) -> Options:
+    return Options(axis=table.scalar(0, I32), activation=_activation(table, 1))
+
+
+def _matmul(table: Table) -> Options:
+    return Options(transpose_a=bool(table.scalar(0, U8)), transpose_b=bool(table.scalar(1, U8)))
+
+
+def _bilinear(table: Table) -> Options:
+    return Options(align_corners=bool(table.scalar(2, U8)), half_pixel_centers=bool(table.scalar(3, U8)))
+
+
+_READERS: Final = {
+    1: _conv,
+    2: _depthwise,
+    5: _pool,
+    8: _activation_only,  # FULLY_CONNECTED
+    10: _concatenation,
+    11: _activation_only,  # ADD
+    15: _bilinear,
+    21: _activation_only,  # MUL
+    28: _activation_only,  # SUB
+    29: _activation_only,  # DIV
+    49: _transpose_conv,
+    101: _matmul,
+    106: _conv_3d,
+}
+"""Member of the schema's ``BuiltinOptions`` union to what reads it."""

@@ -1,0 +1,134 @@
+"""How much memory a model takes once it has run: the arena, what its kernels pack, tables, and the interpreter itself.
+
+Arena, workspace, packed weights and address tables follow from the graph. What the interpreter's objects take is
+fitted to the growth of ``Anonymous`` in ``/proc/self/smaps_rollup`` on x86-64 with ai-edge-litert 2.3.0
+(docs/static-inference.md has the errors). The model file itself is mapped, not copied, and counted on its own.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from edge_runtime.analysis.arena import Arena, plan_arena, plan_workspace
+from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.xnnpack import (
+    Delegation,
+    RuntimeName,
+    delegation,
+    indirection_bytes,
+    packed_bytes,
+)
+
+PROCESS_BYTES: Final = 57 * 2**20
+"""The daemon before a model: Python, numpy, the interpreter, the codec, the broker's client (measured: 66 to 70 MiB
+with MobileNetV2, of which the model is 11)."""
+_LANES: Final = 16
+_EIGEN_BLOCK_BYTES: Final = 300_000
+_HEAP_KEEPS_BYTES: Final = 98_000
+"""Blocks under the C library's limit of 128 kB that were freed and not given back; between 32 and 135 kB were seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The parts of a model's memory in bytes; ``total_bytes`` is their sum, ``process_bytes`` the whole program's."""
+
+    arena: Arena
+    """Of the interpreter; without what XNNPACK keeps to itself."""
+    workspace_bytes: int
+    """XNNPACK's own intermediate tensors."""
+    packed_bytes: int
+    """Weights, or blocks of them, in the order the kernels want."""
+    table_bytes: int
+    """Input addresses of XNNPACK's convolutions, pooling and resizing."""
+    interpreter_bytes: int
+    """Objects of the interpreter, and what the C library keeps."""
+    file_bytes: int
+    """The mapped model file; the kernel may drop its pages."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Return what is allocated for the model."""
+        own = self.arena.size_bytes + self.arena.persistent_bytes + self.workspace_bytes
+        return own + self.packed_bytes + self.table_bytes + self.interpreter_bytes
+
+    @property
+    def process_bytes(self) -> int:
+        """Return the resident memory of the daemon with this model."""
+        return PROCESS_BYTES + self.total_bytes + self.file_bytes
+
+
+def estimate_memory(
+    graph: Graph, *, runtime: RuntimeName = "litert", xnnpack: bool = True, pointer_bytes: int = 8
+) -> Memory:
+    """Return the memory of a model under a runtime. Raises ModelError for a graph that is made to keep us busy."""
+    parts = delegation(graph, runtime=runtime, enabled=xnnpack)
+    taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
+    plain = [node for node in graph.nodes if parts.segment[node.index] is None]
+    return Memory(
+        arena=plan_arena(graph, parts),
+        workspace_bytes=plan_workspace(graph, parts),
+        packed_bytes=sum(packed_bytes(graph, node) for node in taken) + _blocks_bytes(graph, plain),
+        table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=pointer_bytes) for node in taken),
+        interpreter_bytes=_interpreter_bytes(graph, parts),
+        file_bytes=graph.model.size_bytes,
+    )
+
+
+def _interpreter_bytes(graph: Graph, parts: Delegation) -> int:
+    """Return what objects take, fitted: per operator, per quantised channel, and per delegate."""
+    scales = sum(min(tensor.scales.size, tensor.elements) for tensor in graph.tensors)
+    count = len(graph.nodes)
+    kept = sum(_result_copies(graph, node) for node in graph.nodes)
+    if parts.taken:
+        return int(75_000 + 3_100 * count + 14.5 * scales) + kept
+    channels = sum(
+        result.shape[-1]
+        for node in graph.nodes
+        if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D"}
+        and (result := graph.result(node)) is not None
+        and result.shape
+        and result.type.name != "float32"
+    )
+    return int(10_000 + 1_450 * count + 7.5 * scales + 8 * max(channels, 0)) + kept
+
+
+def _result_copies(graph: Graph, node: Node) -> int:
+    """Return what the detection operator leaves on the heap: a copy of all scores as floats (measured)."""
+    scores = graph.operand(node, 1) if node.name == "TFLite_Detection_PostProcess" else None
+    return 4 * scores.elements if scores else 0
+
+
+def _blocks_bytes(graph: Graph, nodes: list[Node]) -> int:
+    """Return what matrix products without XNNPACK pack: the largest of the 8-bit ones (ruy), and of the float ones."""
+    quantized, floating = 0, 0
+    for node in nodes:
+        sides = _matrix(graph, node)
+        if sides is None:
+            continue
+        rows, depth, columns, is_float = sides
+        lines = _round_up(rows, _LANES) + _round_up(columns, _LANES)
+        if is_float:
+            floating = max(floating, 4 * depth * lines)
+        else:
+            quantized = max(quantized, (_round_up(depth, 4) + 4) * lines)
+    kept = min(quantized + floating, _HEAP_KEEPS_BYTES)
+    return quantized + min(floating, _EIGEN_BLOCK_BYTES) + kept
+
+
+def _matrix(graph: Graph, node: Node) -> tuple[int, int, int, bool] | None:
+    """Return rows and columns of the result, the depth, and whether it is float; None for a single column."""
+    fed, weights, result = graph.operand(node, 0), graph.operand(node, 1), graph.result(node)
+    if fed is None or weights is None or result is None:
+        return None
+    if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == 4:
+        rows, depth, columns = weights.shape[0], prod(weights.shape[1:]), prod(result.shape[:3])
+    elif node.name == "FULLY_CONNECTED" and len(weights.shape) == 2:
+        rows, depth = weights.shape
+        columns = fed.elements // max(depth, 1)
+    else:
+        return None
+    return (rows, depth, columns, fed.type.name == "float32") if min(rows, depth) > 0 and columns > 1 else None
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step

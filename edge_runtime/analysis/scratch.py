@@ -1,0 +1,147 @@
+"""Temporary tensors that the interpreter's own kernels ask for beside a model's, as their ``Prepare`` functions do.
+
+Source: the kernels of LiteRT (``tflite/kernels/conv.cc``, ``fully_connected.cc``, ``transpose_conv.cc``,
+``batch_matmul.cc``, ``unidirectional_sequence_lstm.cc``, ``detection_postprocess.cc``). Operators that XNNPACK takes
+have none of these.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.model_file import Tensor
+
+_WEIGHT_TYPES: Final = frozenset({"int8", "uint8", "int4", "int2"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A temporary tensor: in the arena while its operator runs, or (persistent) as long as the interpreter lives."""
+
+    name: str
+    size_bytes: int
+    persistent: bool = False
+
+
+def scratch(graph: Graph, node: Node) -> tuple[Scratch, ...]:
+    """Return the temporary tensors of one operator without a delegate; none for operators that have none."""
+    find = _SCRATCH.get(node.name)
+    return tuple(part for part in find(graph, node) if part.size_bytes > 0) if find else ()
+
+
+def _conv_2d(graph: Graph, node: Node) -> list[Scratch]:
+    fed, weights, result = graph.operand(node, 0), graph.operand(node, 1), graph.result(node)
+    if not _are_rank(4, fed, weights, result):
+        return []
+    assert fed is not None
+    assert weights is not None
+    assert result is not None
+    hybrid = _is_hybrid(fed, weights)
+    parts = []
+    if node.options.stride != (1, 1) or node.options.dilation != (1, 1) or weights.shape[1:3] != (1, 1):
+        columns = prod(result.shape[:3]) * fed.shape[3] * prod(weights.shape[1:3])
+        parts.append(Scratch("im2col", columns * (1 if hybrid else fed.type.bits // 8)))
+    if hybrid:
+        rows = prod(fed.shape[:3])
+        parts += [
+            Scratch("input_quantized", fed.elements),
+            Scratch("scaling_factors", 4 * rows),
+            Scratch("accumulators", 4 * result.elements),
+        ]
+        if weights.scales.size > 1:
+            parts += [Scratch("input_offsets", 4 * rows), Scratch("row_sums", 4 * weights.shape[0], persistent=True)]
+    return parts
+
+
+def _depthwise(graph: Graph, node: Node) -> list[Scratch]:
+    fed, weights = graph.operand(node, 0), graph.operand(node, 1)
+    if fed is None or weights is None or not _is_hybrid(fed, weights) or not fed.shape:
+        return []
+    batch = max(fed.shape[0], 1)
+    return [
+        Scratch("input_quantized", fed.elements),
+        Scratch("scaling_factors", 4 * batch),
+        Scratch("input_offsets", 4 * batch),
+    ]
+
+
+def _fully_connected(graph: Graph, node: Node) -> list[Scratch]:
+    fed, weights, result = graph.operand(node, 0), graph.operand(node, 1), graph.result(node)
+    if not fed or not weights or not result or not _is_hybrid(fed, weights) or len(weights.shape) != 2:
+        return []
+    batch = fed.elements // max(weights.shape[1], 1)
+    return [
+        Scratch("input_quantized", fed.elements),
+        Scratch("scaling_factors", 4 * batch),
+        Scratch("accumulators", 4 * result.elements),
+        Scratch("input_offsets", 4 * batch),
+        Scratch("row_sums", 4 * weights.shape[0], persistent=True),
+    ]
+
+
+def _transpose_conv(graph: Graph, node: Node) -> list[Scratch]:
+    weights, fed, result = graph.operand(node, 1), graph.operand(node, 2), graph.result(node)
+    if not _are_rank(4, weights, fed, result):
+        return []
+    assert weights is not None
+    assert fed is not None
+    assert result is not None
+    parts = [
+        Scratch("col2im", 4 * prod(fed.shape[1:3]) * prod(weights.shape[:3])),
+        Scratch("transposed_weights", weights.size_bytes, persistent=True),
+    ]
+    if fed.type.name != "float32":
+        parts.append(Scratch("accumulators", (8 if fed.type.name == "int16" else 4) * result.elements))
+    return parts
+
+
+def _batch_matmul(graph: Graph, node: Node) -> list[Scratch]:
+    # Both sides have a transposed copy; that of a constant right side is made once and kept.
+    left, right = graph.operand(node, 0), graph.operand(node, 1)
+    if left is None or right is None:
+        return []
+    kept = graph.constant[right.index]
+    return [Scratch("left_transposed", left.size_bytes), Scratch("right_transposed", right.size_bytes, persistent=kept)]
+
+
+def _lstm(graph: Graph, node: Node) -> list[Scratch]:
+    # Gates of one step: in float 4 x batch x cells; int8 has 6 of 16 bits and one of 32.
+    recurrent = graph.operand(node, 6)
+    fed = graph.operand(node, 0)
+    if recurrent is None or fed is None or len(recurrent.shape) != 2 or len(fed.shape) < 2:
+        return []
+    cells = recurrent.shape[0] * max(fed.shape[0], 1)
+    return [Scratch("gates", cells * 4 * 4)]
+
+
+def _detection(graph: Graph, node: Node) -> list[Scratch]:
+    boxes, scores = graph.operand(node, 0), graph.operand(node, 1)
+    if boxes is None or scores is None or len(boxes.shape) != 3 or len(scores.shape) != 3:
+        return []
+    return [
+        Scratch("decoded_boxes", 16 * boxes.shape[1]),
+        Scratch("scores", 4 * scores.elements),
+        Scratch("active_candidates", boxes.shape[1]),
+    ]
+
+
+def _are_rank(rank: int, *tensors: Tensor | None) -> bool:
+    return all(tensor is not None and len(tensor.shape) == rank and min(tensor.shape) >= 0 for tensor in tensors)
+
+
+def _is_hybrid(fed: Tensor, weights: Tensor) -> bool:
+    """Tell dynamic-range quantisation: float values meet integer weights."""
+    return fed.type.name == "float32" and weights.type.name in _WEIGHT_TYPES
+
+
+_SCRATCH: Final[dict[str, Callable[[Graph, Node], list[Scratch]]]] = {
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "BATCH_MATMUL": _batch_matmul,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
+    "TFLite_Detection_PostProcess": _detection,
+}

@@ -1,0 +1,170 @@
+"""Which operators XNNPACK takes from the interpreter, and the memory it wants for them.
+
+The rules are those of LiteRT 2 as seen on real models (tests compare them with the interpreter's own partition): 8-bit
+pooling, softmax and every operator that is not in the tables below stay with the interpreter's plain kernels, which on
+a quantised model can be many times slower. tflite-runtime 2.14 takes floating-point operators only (measured: the int8
+MobileNetV2 takes 20 to 35 times as long there).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Final, Literal
+
+from edge_runtime.analysis.graph import Graph, Node
+
+RuntimeName = Literal["litert", "tflite-runtime"]
+
+_FLOAT_OR_8_BIT: Final = frozenset(
+    {
+        "ADD", "SUB", "MUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONCATENATION",
+        "PAD", "MAX_POOL_2D", "MEAN", "RESHAPE", "RESIZE_BILINEAR", "LOGISTIC", "TANH", "ELU", "LEAKY_RELU", "SPLIT",
+        "SLICE", "STRIDED_SLICE", "TRANSPOSE", "EXPAND_DIMS", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "QUANTIZE",
+        "DEQUANTIZE", "BATCH_MATMUL",
+    }
+)  # fmt: skip
+_FLOAT_ONLY: Final = frozenset(
+    {
+        "ABS", "AVERAGE_POOL_2D", "CEIL", "COS", "DIV", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "MAXIMUM",
+        "MINIMUM", "NEG", "POW", "PRELU", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN",
+        "SOFTMAX", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUM",
+    }
+)  # fmt: skip
+_FLOAT: Final = frozenset({"float32", "float16"})
+_8_BIT: Final = frozenset({"int8", "uint8"})
+_LANES: Final = 16
+"""Output channels are packed in groups; 16 is usual for 8 bits on x86 and Arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """What XNNPACK does with a graph. ``segment``: per operator the number of its part, or None for plain kernels."""
+
+    segment: tuple[int | None, ...]
+
+    @property
+    def taken(self) -> int:
+        """Return how many operators XNNPACK runs."""
+        return sum(number is not None for number in self.segment)
+
+    @property
+    def segments(self) -> int:
+        """Return into how many parts the taken operators fall."""
+        return max((number + 1 for number in self.segment if number is not None), default=0)
+
+
+def delegation(graph: Graph, *, runtime: RuntimeName = "litert", enabled: bool = True) -> Delegation:
+    """Return which operators XNNPACK takes; none when it is off or the graph has tensors of unknown size."""
+    quantized = runtime == "litert"
+    segment: list[int | None] = []
+    number = -1
+    for node in graph.nodes:
+        if not enabled or not takes(graph, node, quantized=quantized):
+            segment.append(None)
+            continue
+        if not segment or segment[-1] is None:
+            number += 1
+        segment.append(number)
+    return Delegation(tuple(segment))
+
+
+def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
+    """Tell whether XNNPACK runs an operator; ``quantized`` is whether the build has its 8-bit kernels."""
+    if node.custom or node.options.activation in {"tanh", "sign_bit"}:
+        return False
+    kinds = {graph.tensors[index].type.name for index in node.outputs}
+    fed = graph.operand(node, 2 if node.name == "TRANSPOSE_CONV" else 0)
+    if node.name == "SPLIT":
+        fed = graph.operand(node, 1)
+    kinds |= {fed.type.name} if fed else set()
+    if not kinds <= _FLOAT | _8_BIT or (kinds & _8_BIT and not quantized):
+        return False
+    limit = _LIMITS.get(node.name)
+    if limit and not limit(graph, node):
+        return False
+    return node.name in _FLOAT_OR_8_BIT or (node.name in _FLOAT_ONLY and kinds <= _FLOAT)
+
+
+def _stores_weights(graph: Graph, node: Node) -> bool:
+    return len(node.inputs) > 1 and node.inputs[1] >= 0 and graph.constant[node.inputs[1]]
+
+
+def _joins_few(_graph: Graph, node: Node) -> bool:
+    return 2 <= len(node.inputs) <= 5
+
+
+def _splits_few(_graph: Graph, node: Node) -> bool:
+    return 2 <= len(node.outputs) <= 4
+
+
+def _keeps_sign(graph: Graph, node: Node) -> bool:
+    fed, result = graph.operand(node, 0), graph.result(node)
+    return not fed or not result or {fed.type.name, result.type.name} != _8_BIT
+
+
+def _scales_alike(graph: Graph, node: Node) -> bool:
+    """Tell whether the scales of both inputs are within 2^-10 and 2^8 of the output's."""
+    result = graph.result(node)
+    if result is None or result.type.name not in _8_BIT or not result.scales.size:
+        return True
+    operands = [graph.operand(node, number) for number in (0, 1)]
+    return all(
+        2**-10 * result.scales[0] <= operand.scales[0] < 2**8 * result.scales[0]
+        for operand in operands
+        if operand is not None and operand.scales.size
+    )
+
+
+_LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
+    "CONV_2D": _stores_weights,
+    "DEPTHWISE_CONV_2D": _stores_weights,
+    "TRANSPOSE_CONV": _stores_weights,
+    "FULLY_CONNECTED": _stores_weights,
+    "CONCATENATION": _joins_few,
+    "SPLIT": _splits_few,
+    "QUANTIZE": _keeps_sign,
+    "ADD": _scales_alike,
+    "SUB": _scales_alike,
+}
+
+
+def packed_bytes(graph: Graph, node: Node) -> int:
+    """Return the memory of an operator's repacked weights: groups of output channels, each with its bias and scale."""
+    weights = graph.operand(node, 1)
+    if weights is None or not graph.constant[weights.index]:
+        return 0
+    if node.name == "DEPTHWISE_CONV_2D" and len(weights.shape) == 4:
+        channels, depth = weights.shape[3], prod(weights.shape[1:3])
+    elif node.name in {"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"} and weights.shape:
+        channels, depth = weights.shape[0], prod(weights.shape[1:])
+    else:
+        return 0
+    groups = -(-channels // _LANES) * _LANES
+    element = 1 if weights.type.name in _8_BIT | {"int4", "int2"} else 4
+    return groups * (depth * element + (8 if element == 1 else 4))
+
+
+def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> int:
+    """Return the memory of an operator's table of input addresses (and weights, when it resizes).
+
+    Source: XNNPACK's ``src/operators`` and ``src/indirection.c``: a convolution has one address per output pixel and
+    element of its window; a depthwise one shares those of neighbouring pixels of a row.
+    """
+    result = graph.result(node)
+    if result is None or len(result.shape) != 4 or min(result.shape) < 1:
+        return 0
+    _, height, width, _ = result.shape
+    if node.name == "RESIZE_BILINEAR":
+        return height * width * (4 * pointer_bytes + 2 * (4 if result.type.name == "float32" else 2))
+    weights = graph.operand(node, 1)
+    window = node.options.window
+    if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D"} and weights is not None and len(weights.shape) == 4:
+        window = (weights.shape[1], weights.shape[2])
+    elif node.name not in {"MAX_POOL_2D", "AVERAGE_POOL_2D"}:
+        return 0
+    if node.name == "CONV_2D":
+        if window == (1, 1) and node.options.stride == (1, 1):
+            return 0
+        return height * width * prod(window) * pointer_bytes
+    step = min(node.options.stride[1], window[1]) if node.options.dilation[1] == 1 else window[1]
+    return height * (prod(window) + (width - 1) * step * window[0]) * pointer_bytes
