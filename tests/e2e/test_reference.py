@@ -62,6 +62,7 @@ def test_classifiers_agree_with_the_bare_interpreter(
     assert seen == len(expected["classify"])
 
 
+@pytest.mark.runtime
 def test_detector_finds_every_expected_box(
     reference: Path, expected: dict[str, Any], moved: Callable[[str], Path], predictions: Predictions
 ) -> None:
@@ -95,6 +96,7 @@ def overlap(one: Any, other: Any) -> float:
     return float(shared / (sum(area) - shared))
 
 
+@pytest.mark.runtime
 def test_segmentation_covers_the_bird(
     reference: Path, expected: dict[str, Any], moved: Callable[[str], Path], predictions: Predictions
 ) -> None:
@@ -131,6 +133,7 @@ def test_pose_finds_the_keypoints(
         assert found_score == pytest.approx(score, abs=0.25)
 
 
+@pytest.mark.runtime
 def test_yamnet_hears_speech_and_a_cat(
     reference: Path, expected: dict[str, Any], moved: Callable[[str], Path], predictions: Predictions
 ) -> None:
@@ -143,6 +146,7 @@ def test_yamnet_hears_speech_and_a_cat(
             assert (row["class_id"], row["label"]) == (class_id, label) or score < first["result"][0]["score"]
 
 
+@pytest.mark.runtime
 @pytest.mark.parametrize("name", ["ad01_fp32", "ad01_int8"])
 def test_autoencoder_gives_the_expected_error(
     name: str,
@@ -184,6 +188,7 @@ def test_digits_and_cifar_classifiers(
         assert right / wanted["n"] == pytest.approx(wanted["top1"], abs=0.01)
 
 
+@pytest.mark.runtime
 def test_keyword_model_takes_a_table_of_features(
     reference: Path, moved: Callable[[str], Path], predictions: Predictions, tmp_path: Path
 ) -> None:
@@ -195,6 +200,7 @@ def test_keyword_model_takes_a_table_of_features(
         assert all(len(line["result"]) == 5 for line in found)
 
 
+@pytest.mark.runtime
 def test_models_that_cannot_run_are_refused_with_status_3(reference: Path, edge_infer: Any, tmp_path: Path) -> None:
     table = tmp_path / "three.csv"
     table.write_text("1,2,3\n")
@@ -211,6 +217,7 @@ def test_models_that_cannot_run_are_refused_with_status_3(reference: Path, edge_
         assert not ended.out
 
 
+@pytest.mark.runtime
 def test_a_truncated_model_is_refused(reference: Path, edge_infer: Any, tmp_path: Path) -> None:
     whole = (reference / "models/mlperf_tiny/pretrainedResnet_quant.tflite").read_bytes()
     for size in (0, 3, 20, 1000, len(whole) // 2):
