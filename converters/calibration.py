@@ -1,0 +1,86 @@
+"""Which samples calibrate and which are compared: never the same one for both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from converters.options import CALIBRATED, RANDOM, Options
+from converters.readers import open_labelled_pool, open_pool
+from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, spread
+from edge_runtime.errors import UsageError
+
+MOST_COMPARED: Final = 200
+"""Samples compared when they carry no labels; labelled ones are all scored."""
+_HELD_BACK: Final = 5
+"""One in so many samples is held back from calibration when there are few."""
+_RANDOM_COMPARED: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The samples of one conversion, read and written to files."""
+
+    where: str
+    calibration: Drawn | None
+    compared: Drawn
+    compared_with: str
+    warnings: tuple[str, ...]
+
+
+def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
+    """Read the samples. Raises UsageError when there are too few, or none but those used for calibration."""
+    pool = _calibration_pool(options, feeder)
+    warnings: list[str] = []
+    drawn: Drawn | None = None
+    rest: list[int] = []
+    if pool is not None:
+        chosen, rest = split(pool.count, options.samples, hold_back=options.evaluation is None)
+        if options.quantize in CALIBRATED:
+            drawn = draw(pool, chosen, folder / "calibration.npy")
+            warnings += _skipped(drawn, pool)
+        else:
+            rest = spread(pool.count, MOST_COMPARED)
+    if options.calibrated_at_random:
+        warnings.append(
+            "calibrated with random inputs: the ranges are guesses, and the numbers are not those of real data"
+        )
+    used = drawn.keys if drawn else frozenset()
+    if options.evaluation is not None:
+        labelled = open_labelled_pool(options.evaluation, feeder)
+        compared = draw(labelled, range(labelled.count), folder / "compared.npy", without=used)
+        warnings += _skipped(compared, labelled)
+        return Plan(_name(pool), drawn, compared, f"{labelled.where} (labelled)", tuple(warnings))
+    source = pool if pool is not None and rest else random_pool(feeder.spec, _RANDOM_COMPARED)
+    indices = [rest[place] for place in spread(len(rest), MOST_COMPARED)] if rest else list(range(source.count))
+    compared = draw(source, indices, folder / "compared.npy", without=used)
+    if pool is None:
+        warnings.append("compared on random inputs only: give --calibration or --eval for numbers of real data")
+    return Plan(_name(pool), drawn, compared, source.where, tuple(warnings))
+
+
+def split(count: int, wanted: int, *, hold_back: bool) -> tuple[list[int], list[int]]:
+    """Return which of ``count`` samples calibrate, at most ``wanted``, and which are left.
+
+    With ``hold_back`` at least one in five is left to compare with. Raises UsageError for a single sample.
+    """
+    if hold_back:
+        if count < 2:
+            raise UsageError("--calibration: one sample is not enough: some calibrate and others are compared")
+        wanted = min(wanted, count - max(1, count // _HELD_BACK))
+    chosen = spread(count, wanted)
+    taken = set(chosen)
+    return chosen, [index for index in range(count) if index not in taken]
+
+
+def _calibration_pool(options: Options, feeder: Feeder) -> Pool | None:
+    if options.calibration is None or (options.calibration == RANDOM and options.quantize not in CALIBRATED):
+        return None
+    return open_pool(options.calibration, feeder)
+
+
+def _skipped(drawn: Drawn, pool: Pool) -> list[str]:
+    return [f"{pool.where}: {drawn.skipped} broken samples were left out"] if drawn.skipped else []
+
+
+def _name(pool: Pool | None) -> str:
+    return pool.where if pool else ""

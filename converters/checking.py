@@ -1,0 +1,106 @@
+"""``edge-convert --check``: one picture, the float model's answer and the artifact's, side by side."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.arrays import Array, read_array
+from converters.child import Child
+from converters.comparison import arranged, compare
+from converters.conversion import source_sha256
+from converters.options import Options
+from converters.sample_pool import Feeder, Pool, draw
+from converters.source_check import convert_source
+from converters.source_kind import source_kind
+from edge_runtime.errors import BadFrameError, UsageError
+from edge_runtime.manifest import resolve
+from edge_runtime.types import ModelSpec
+
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The values of one output of both models, the best first where they are class scores."""
+
+    picture: str
+    names: tuple[str, ...]
+    source: tuple[float, ...]
+    artifact: tuple[float, ...]
+    sqnr_db: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        rows = [
+            {"name": name, "float": wanted, "artifact": got}
+            for name, wanted, got in zip(self.names, self.source, self.artifact, strict=True)
+        ]
+        return {"schema": 1, "picture": self.picture, "sqnr_db": self.sqnr_db, "values": rows}
+
+    def table(self) -> str:
+        """Return lines for the terminal."""
+        width = max(len(name) for name in self.names)
+        lines = [f"{self.picture} ({self.sqnr_db:.1f} dB)", f"  {'':{width}}  {'float':>10}  {'artifact':>10}"]
+        rows = zip(self.names, self.source, self.artifact, strict=True)
+        return "\n".join([*lines, *(f"  {name:{width}}  {wanted:10.4f}  {got:10.4f}" for name, wanted, got in rows)])
+
+
+def check_picture(
+    model: Path, picture: Path, *, source: Path | None, progress: Callable[[str], None] = lambda _: None
+) -> Answers:
+    """Run one picture through the artifact and through its source.
+
+    Without ``source`` it is looked for beside the artifact and in the current folder, by the name and digest that the
+    artifact's manifest gives. Raises UsageError, ModelError.
+    """
+    spec = resolve(model)
+    feeder = Feeder(spec)
+    found = source or _find_source(spec, model)
+    options = Options(source=found, output=Path("unwritten.tflite"), quantize="none")
+    with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
+        folder = Path(name)
+        sample = draw(Pool(str(picture), 1, lambda _: _fed(feeder, picture)), [0], folder / "one.npy")
+        progress("running the source")
+        with convert_source(options, kind=source_kind(found), folder=folder) as float_model:
+            turned = float_model.check(sample)
+            wanted = arranged(float_model.run(sample), turned)[0]
+        progress("running the artifact in LiteRT")
+        with Child("tflite_model", folder=folder, title="run in LiteRT") as child:
+            reply = child.call("run", model=str(model), samples=str(sample.path), folder=str(folder), stem="artifact")
+            got = np.array(read_array(reply["outputs"][0]))
+    return _answers(picture, spec, wanted.reshape(-1), got.reshape(-1))
+
+
+def _fed(feeder: Feeder, picture: Path) -> Array:
+    try:
+        return feeder.picture_file(picture)
+    except BadFrameError as error:
+        raise UsageError(f"--check: {error}") from error
+
+
+def _find_source(spec: ModelSpec, model: Path) -> Path:
+    provenance = spec.provenance or {}
+    name, digest = provenance.get("source"), provenance.get("source_sha256")
+    if isinstance(name, str):
+        for folder in (model.parent, Path()):
+            candidate = folder / Path(name).name
+            if candidate.exists() and source_sha256(candidate) == digest:
+                return candidate
+    raise UsageError(f"{model}: its float model {name or ''} is not here; name it with --source MODEL")
+
+
+def _answers(picture: Path, spec: ModelSpec, wanted: Array, got: Array) -> Answers:
+    if spec.task in {"classify", "audio"}:
+        order = np.argsort(-np.maximum(wanted, got))[:_SHOWN]
+        order = order[np.argsort(-wanted[order], kind="stable")]
+    else:
+        order = np.arange(min(len(wanted), _SHOWN))
+    labels = spec.labels or ()
+    names = tuple(labels[index] if index < len(labels) else f"{spec.outputs[0].name}[{index}]" for index in order)
+    difference = compare(spec.outputs[0].name, wanted, got)
+    values = [tuple(float(row[index]) for index in order) for row in (wanted, got)]
+    return Answers(str(picture), names, values[0], values[1], difference.sqnr_db)

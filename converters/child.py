@@ -1,0 +1,170 @@
+"""Run a heavy step in a process of its own, so that its crash is an error and its memory is given back.
+
+Requests go to the child's standard input and replies come on a pipe, one JSON document per line. What the libraries
+print goes to a log file, whose end is told when the child dies.
+"""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from edge_runtime import errors
+from edge_runtime.errors import EdgeRuntimeError, ModelError
+
+_LOG_TAIL_BYTES: Final = 4000
+_QUIET: Final = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONWARNINGS": "ignore",
+    "TQDM_DISABLE": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step cost: its own wall time (waiting for others left out) and the child's largest resident memory."""
+
+    name: str
+    seconds: float
+    peak_mb: float
+
+
+class Child:
+    """A process that holds one ``converters.steps.<module>.Session`` and calls its methods. One thread at a time."""
+
+    def __init__(self, module: str, *, folder: Path, title: str) -> None:
+        self._module = module
+        self._title = title
+        self._log = folder / f"{module}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._replies: Any = None
+        self._seconds = 0.0
+        self._peak_mb = 0.0
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        started_s = time.monotonic()
+        reading, writing = os.pipe()
+        environment = os.environ | _QUIET
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "converters.child", self._module, str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writing],
+                env=environment,
+            )
+        os.close(writing)
+        self._replies = os.fdopen(reading, "rb")
+        self._seconds = time.monotonic() - started_s
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the process, at once when something went wrong."""
+        process = self._process
+        if process is None:
+            return
+        if kind is not None:
+            process.kill()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+        self._replies.close()
+
+    @property
+    def report(self) -> StepReport:
+        """Return what the calls so far cost."""
+        return StepReport(self._title, round(self._seconds, 2), round(self._peak_mb, 1))
+
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method of the session with JSON values. Raises what the step raises of our tree, ModelError else."""
+        started_s = time.monotonic()
+        request = msgspec.json.encode({"method": method, "arguments": arguments})
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(request + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._died() from error
+        line = self._replies.readline()
+        self._seconds += time.monotonic() - started_s
+        if not line:
+            raise self._died()
+        reply = msgspec.json.decode(line)
+        self._peak_mb = max(self._peak_mb, reply["peak_mb"])
+        if "error" in reply:
+            raise _rebuilt(reply["error"], self._title)
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def _died(self) -> ModelError:
+        assert self._process is not None
+        status = self._process.wait()
+        how = f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        if status == -signal.SIGKILL:
+            how += " (mostly: not enough memory)"
+        said = self._last_words()
+        return ModelError(f"{self._title}: the child process {how}{f'; it said: {said}' if said else ''}")
+
+    def _last_words(self) -> str:
+        lines = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+        spoken = [line.strip() for line in lines if line.strip()]
+        return spoken[-1][:300] if spoken else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _rebuilt(said: Mapping[str, str], title: str) -> EdgeRuntimeError:
+    kind = getattr(errors, said["type"], None)
+    if isinstance(kind, type) and issubclass(kind, EdgeRuntimeError):
+        return kind(said["message"])
+    return ModelError(f"{title}: {said['type']}: {said['message']}")
+
+
+def _serve(module: str, descriptor: int) -> None:
+    """The child's side: build the session, answer until standard input ends."""
+    session = importlib.import_module(f"converters.steps.{module}").Session()
+    with os.fdopen(descriptor, "wb") as replies:
+        for line in sys.stdin.buffer:
+            replies.write(msgspec.json.encode(_answer(session, msgspec.json.decode(line))) + b"\n")
+            replies.flush()
+
+
+def _answer(session: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        reply: dict[str, Any] = {"result": getattr(session, request["method"])(**request["arguments"]) or {}}
+    except Exception as error:  # noqa: BLE001 - a worker's top: whatever a library raises is told to the parent
+        text = " ".join(str(error).split())
+        reply = {"error": {"type": type(error).__name__, "message": text[:500]}}
+    return reply | {"peak_mb": _peak_mb()}
+
+
+def _peak_mb() -> float:
+    """Return this process's own peak; ``getrusage`` would count the parent's memory before the exec."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

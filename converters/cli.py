@@ -1,0 +1,208 @@
+"""``edge-convert``: a thin layer over ``converters.convert``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from converters import checking, summary
+from converters.conversion import convert
+from converters.options import PRESETS, SCHEMES, Options
+from converters.result import ConversionResult, GateError
+from edge_runtime.errors import EdgeRuntimeError, UsageError
+from edge_runtime.types import TASKS
+
+INTERRUPTED: Final = 130
+_EXAMPLE: Final = """example:
+  edge-convert model.keras -o model.tflite --calibration photos/ --preset tf --labels labels.txt --eval labelled/
+  edge-convert --check photo.jpg model.tflite --source model.keras
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``edge-convert`` and return its exit status."""
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    progress = _Progress(quiet=args.quiet)
+    try:
+        return _check(args, progress) if args.check else _convert(args, progress)
+    except GateError as refusal:
+        progress.end()
+        _show(args, refusal.result)
+        return _fail(refusal)
+    except EdgeRuntimeError as error:
+        progress.end()
+        return _fail(error)
+    except KeyboardInterrupt:
+        progress.end()
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-convert",
+        description="Turn a trained model into one self-describing .tflite, and prove that it kept its accuracy.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        help=".keras, .h5, SavedModel folder, .onnx or float .tflite; with --check the artifact",
+    )
+    add("-o", "--output", type=Path, metavar="OUT.tflite", help="default: MODEL's name with .tflite, in this folder")
+    add("--quantize", choices=SCHEMES, default="int8", help="default: int8, integers in and out")
+    add("--force", action="store_true", help="write the model although it fails its gate, and mark it")
+    add("--json", action="store_true", help="print the result as one JSON document")
+    add("-q", "--quiet", action="store_true", help="no progress on standard error")
+    add("--check", metavar="PHOTO", help="show the float and the converted answer to one picture side by side")
+    add("--source", type=Path, metavar="MODEL", help="with --check: the float model it was made from")
+    _add_samples(parser)
+    _add_preprocessing(parser)
+    _add_identity(parser)
+    return parser
+
+
+def _add_samples(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("samples").add_argument
+    add("--calibration", metavar="PATH", help="folder of pictures, .npy, .npz, .csv, .wav, module:callable, or random")
+    add("--samples", type=int, default=100, metavar="N", help="calibration samples at most (default: 100)")
+    add("--eval", metavar="PATH", help="labelled: folder per class, .npz with x and y, or module:callable of pairs")
+
+
+def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("how the device feeds the model").add_argument
+    add("--preset", choices=tuple(PRESETS), help="mean and std at once; raw: pixels as they are")
+    add("--mean", type=_numbers, metavar="M[,M,M]", help="in pixels of 0..255, or the sensor's unit")
+    add("--std", type=_numbers, metavar="S[,S,S]")
+    add("--color", choices=("RGB", "BGR", "GRAY"))
+    add("--resize", choices=("stretch", "letterbox", "crop"))
+    add("--layout", choices=("NHWC", "NCHW"))
+    add("--window", type=_window, metavar="LENGTHxCHANNELS", help="the input is a window of samples, no picture")
+    add("--sample-rate", type=float, metavar="HZ")
+    add("--input-shape", type=_shape, metavar="1,H,W,C", help="for a model whose shape is open, in its own layout")
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what the model is").add_argument
+    add("--labels", type=Path, metavar="FILE", help="one class per line; packed into the model")
+    add("--task", choices=TASKS)
+    add("--name", help="default: MODEL's file name")
+    add("--model-version", metavar="VERSION")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the options of parsed flags. Raises UsageError."""
+    mean, std = args.mean, args.std
+    if args.preset is not None:
+        if mean is not None or std is not None:
+            raise UsageError("--preset says mean and std; give one or the other")
+        mean, std = PRESETS[args.preset]
+    source = Path(args.model)
+    return Options(
+        source=source,
+        output=args.output or Path(f"{source.stem}.tflite"),
+        quantize=args.quantize,
+        calibration=args.calibration,
+        evaluation=args.eval,
+        samples=args.samples,
+        mean=mean,
+        std=std,
+        color=args.color,
+        resize=args.resize,
+        layout=args.layout,
+        window=args.window,
+        sample_rate_hz=args.sample_rate,
+        labels=args.labels,
+        task=args.task,
+        name=args.name,
+        version=args.model_version,
+        input_shape=args.input_shape,
+        force=args.force,
+    )
+
+
+def _convert(args: argparse.Namespace, progress: "_Progress") -> int:
+    result = convert(options_of(args), progress=progress.step)
+    progress.end()
+    _show(args, result)
+    return 0
+
+
+def _check(args: argparse.Namespace, progress: "_Progress") -> int:
+    answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress.step)
+    progress.end()
+    _print(msgspec.json.encode(answers.to_dict()).decode() if args.json else answers.table())
+    return 0
+
+
+def _show(args: argparse.Namespace, result: ConversionResult) -> None:
+    _print(msgspec.json.encode(result.to_dict()).decode() if args.json else summary.text(result))
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _fail(error: EdgeRuntimeError) -> int:
+    sys.stderr.write(f"edge-convert: error: {error}\n")
+    return error.exit_status
+
+
+class _Progress:
+    """A line on standard error for each step, with its time when it is over."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._title = ""
+        self._started_s = 0.0
+
+    def step(self, title: str) -> None:
+        self.end()
+        self._title, self._started_s = title, time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            sys.stderr.write(f"  ... {title}\r")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._title and not self._quiet:
+            sys.stderr.write(f"{time.monotonic() - self._started_s:6.1f} s  {self._title}\n")
+        self._title = ""
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"numbers separated by commas, not {text!r}") from None
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3, not {text!r}")
+    return shape
+
+
+def _window(text: str) -> tuple[int, int]:
+    length, _, channels = text.partition("x")
+    if not (length.isdigit() and channels.isdigit() and int(length) and int(channels)):
+        raise argparse.ArgumentTypeError(f"LENGTHxCHANNELS, 128x9, not {text!r}")
+    return int(length), int(channels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

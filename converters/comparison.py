@@ -1,0 +1,138 @@
+"""How far the outputs of two models are apart. Pure functions of arrays of shape (samples, ...)."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME_DB: Final = 200.0
+"""Reported for outputs that are equal, where the ratio is infinite."""
+_CONFIDENCE_Z: Final = 1.959964
+"""Two-sided 95 % of the normal distribution."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDifference:
+    """One output of a model against its reference."""
+
+    name: str
+    sqnr_db: float
+    max_error: float
+    """The largest absolute difference, in the output's own unit."""
+    reference_range: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """A share of right answers before and after, over the same samples, with the interval of the difference."""
+
+    count: int
+    before: float
+    after: float
+    low: float
+    """95 % interval of ``after - before``."""
+    high: float
+
+
+def sqnr_db(reference: Array, other: Array) -> float:
+    """Return the signal to quantisation noise ratio, ``10 log10(sum(r^2) / sum((r - o)^2))``, at most SAME_DB.
+
+    Outputs that are not finite where the reference is have no ratio: -SAME_DB.
+    """
+    wanted, got = (np.asarray(values, np.float64) for values in (reference, other))
+    if not np.isfinite(got).all():
+        return -SAME_DB
+    noise = float(np.sum((wanted - got) ** 2))
+    signal = float(np.sum(wanted**2))
+    if noise == 0.0:
+        return SAME_DB
+    return max(-SAME_DB, min(SAME_DB, 10.0 * math.log10(signal / noise))) if signal else -SAME_DB
+
+
+def compare(name: str, reference: Array, other: Array) -> OutputDifference:
+    """Return how far one output is from its reference, both (samples, ...) of the same shape."""
+    wanted, got = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    return OutputDifference(
+        name=name,
+        sqnr_db=round(sqnr_db(wanted, got), 2),
+        max_error=float(np.max(np.abs(wanted - got), initial=0.0)),
+        reference_range=(float(wanted.min(initial=math.inf)), float(wanted.max(initial=-math.inf))),
+    )
+
+
+def top1(outputs: Array) -> NDArray[np.int64]:
+    """Return the best class of each sample of (samples, ...) scores."""
+    return np.asarray(outputs.reshape(len(outputs), -1).argmax(axis=1), np.int64)
+
+
+def agreement(reference: Array, other: Array) -> float:
+    """Return the share of samples whose best class is the same."""
+    return float(np.mean(top1(reference) == top1(other)))
+
+
+def class_entropy_bits(outputs: Array) -> float:
+    """Return the entropy of the best classes in bits; 0 for a model that always says the same."""
+    _, counts = np.unique(top1(outputs), return_counts=True)
+    shares = counts / counts.sum()
+    return float(abs(-np.sum(shares * np.log2(shares))))
+
+
+def paired_difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> PairedDifference:
+    """Return the shares of right answers and the 95 % interval of their difference.
+
+    The interval is Wald's with half an observation added to each cell of the 2 by 2 table, for differences of matched
+    pairs: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in
+    Medicine 24 (2005).
+    """
+    count = len(before)
+    gained = float(np.sum(~before & after)) + 0.5
+    lost = float(np.sum(before & ~after)) + 0.5
+    total = count + 2.0
+    middle = (gained - lost) / total
+    half = _CONFIDENCE_Z * math.sqrt(gained + lost - (gained - lost) ** 2 / total) / total
+    return PairedDifference(count, float(np.mean(before)), float(np.mean(after)), middle - half, middle + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where an output of the converted model comes from: the source's output and the axes it was turned by."""
+
+    source: int
+    axes: tuple[int, ...]
+    """``converted == source.transpose(axes)``, the batch first; (0, 1, 2, 3) where nothing was turned."""
+
+
+def arrange(reference: Sequence[Array], converted: Sequence[Array]) -> tuple[Arrangement, ...]:
+    """Return for each converted output which source output it is, and how it was turned, by the values themselves.
+
+    Of all pairs and orders of axes whose shapes fit, the nearest wins. Raises ValueError when no shape fits.
+    """
+    free = list(range(len(reference)))
+    found = []
+    for output in converted:
+        choices = [(index, axes) for index in free for axes in axes_between(reference[index].shape, output.shape)]
+        if not choices:
+            raise ValueError(f"no output of the source has the shape {list(output.shape[1:])}")
+        best = max(choices, key=lambda choice: sqnr_db(reference[choice[0]].transpose(choice[1]), output))
+        found.append(Arrangement(*best))
+        free.remove(best[0])
+    return tuple(found)
+
+
+def axes_between(source: tuple[int, ...], converted: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return every order of axes, the batch first, that turns one shape into the other; the identity first."""
+    if len(source) != len(converted):
+        return []
+    orders = ((0, *rest) for rest in itertools.permutations(range(1, len(source))))
+    return [axes for axes in orders if all(source[axis] == size for axis, size in zip(axes, converted, strict=True))]
+
+
+def arranged(reference: Sequence[Array], arrangement: Sequence[Arrangement]) -> list[Array]:
+    """Return the source's outputs in the order and layout of the converted model's."""
+    return [reference[one.source].transpose(one.axes) for one in arrangement]

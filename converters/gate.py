@@ -1,0 +1,99 @@
+"""The gate: what an artifact must show before it is handed over. Pure functions of arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from converters.comparison import (
+    Array,
+    OutputDifference,
+    PairedDifference,
+    agreement,
+    class_entropy_bits,
+    compare,
+    paired_difference,
+    top1,
+)
+
+LOWEST_SQNR_DB: Final = 20.0
+LOWEST_AGREEMENT: Final = 0.95
+LARGEST_LOSS: Final = 0.01
+"""Of accuracy, beyond the interval: a share, 0.01 is one point."""
+SAME_NETWORK_DB: Final = 60.0
+"""A float network rewritten for another runtime differs by rounding only: about 1e-7 of a value, 120 dB and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured over ``samples`` samples, none of which was used for calibration, and what fails."""
+
+    samples: int
+    outputs: tuple[OutputDifference, ...]
+    agreement: float | None = None
+    """The share of samples with the same best class, for classifiers."""
+    class_entropy_bits: float | None = None
+    """Of the float model's best classes; near 0 the agreement says little."""
+    accuracy: PairedDifference | None = None
+    """Share of right answers, where labels were given."""
+    mean_squared_error: tuple[float, float] | None = None
+    """Before and after, where target values were given."""
+    failures: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing fails."""
+        return not self.failures
+
+    @property
+    def sqnr_db(self) -> float:
+        """Return the worst output's ratio."""
+        return min(output.sqnr_db for output in self.outputs)
+
+
+def judge(
+    names: Sequence[str],
+    reference: Sequence[Array],
+    other: Sequence[Array],
+    *,
+    classifier: bool,
+    targets: Array | None = None,
+) -> Verdict:
+    """Compare the outputs of the source and of the artifact, each (samples, ...), one array per output.
+
+    ``targets`` are class ids (integers, (samples,)) or values of the first output (floats, (samples, ...)).
+    """
+    outputs = tuple(compare(*three) for three in zip(names, reference, other, strict=True))
+    failures = [
+        f"output {output.name}: {output.sqnr_db:.1f} dB, at least {LOWEST_SQNR_DB:g} dB are wanted"
+        for output in outputs
+        if output.sqnr_db < LOWEST_SQNR_DB
+    ]
+    agreed = entropy = accuracy = errors = None
+    if classifier:
+        agreed, entropy = agreement(reference[0], other[0]), class_entropy_bits(reference[0])
+        if agreed < LOWEST_AGREEMENT:
+            failures.append(f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted")
+    if targets is not None and targets.dtype.kind in "iu":
+        accuracy = paired_difference(top1(reference[0]) == targets, top1(other[0]) == targets)
+        if accuracy.high < -LARGEST_LOSS:
+            failures.append(
+                f"accuracy {accuracy.before:.1%} became {accuracy.after:.1%} over {accuracy.count} samples, "
+                f"certainly more than {LARGEST_LOSS * 100:g} point lost"
+            )
+    elif targets is not None:
+        errors = (_mean_squared(reference[0], targets), _mean_squared(other[0], targets))
+    return Verdict(
+        samples=len(reference[0]),
+        outputs=outputs,
+        agreement=agreed,
+        class_entropy_bits=entropy,
+        accuracy=accuracy,
+        mean_squared_error=errors,
+        failures=tuple(failures),
+    )
+
+
+def _mean_squared(outputs: Array, targets: Array) -> float:
+    return float(np.mean((outputs.reshape(len(outputs), -1) - targets.reshape(len(targets), -1)) ** 2))

@@ -1,0 +1,205 @@
+"""Samples in the form the float model takes, from wherever they come; pictures through the device's own code."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.clock import monotonic_ns
+from edge_runtime.errors import BadFrameError, UsageError
+from edge_runtime.preprocess.factory import build
+from edge_runtime.protocols import Preprocessor
+from edge_runtime.types import Frame, FrameFormat, ImageInput, ModelSpec, TensorSpec
+
+Array = NDArray[Any]
+STREAM: Final = "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Samples that can be loaded one by one. ``load`` raises BadFrameError for one that is broken."""
+
+    where: str
+    count: int
+    load: Callable[[int], Array]
+    """Returns float32 of the input's shape without the batch."""
+    targets: Array | None = None
+    """Class ids (count,) or target values (count, ...), where there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Samples written to a file: float32 (n, ...)."""
+
+    path: Path
+    count: int
+    keys: frozenset[str]
+    """SHA-256 of each sample's bytes: the same picture under another name is the same sample."""
+    targets: Array | None
+    skipped: int
+    low: float
+    high: float
+
+
+def draw(
+    pool: Pool,
+    indices: Iterable[int],
+    path: Path,
+    *,
+    without: frozenset[str] = frozenset(),
+    step: Callable[[], None] = lambda: None,
+) -> Drawn:
+    """Load samples and write them to ``path`` as .npy, those whose key is in ``without`` left out.
+
+    ``step`` is called once per sample. Raises UsageError when nothing is left, or for values that are no numbers.
+    """
+    kept: list[int] = []
+    keys: set[str] = set()
+    arrays: list[Array] = []
+    skipped = 0
+    for index in indices:
+        step()
+        try:
+            value = np.ascontiguousarray(pool.load(index), np.float32)
+        except BadFrameError:
+            skipped += 1
+            continue
+        key = hashlib.sha256(value.tobytes()).hexdigest()
+        if key in without:
+            continue
+        if not np.isfinite(value).all():
+            raise UsageError(f"{pool.where}: sample {index} has values that are no numbers (NaN or infinite)")
+        keys.add(key)
+        kept.append(index)
+        arrays.append(value)
+    if not arrays:
+        reason = (
+            "every sample of it was used for calibration; give others, or a lower --samples" if keys or without else ""
+        )
+        raise UsageError(f"{pool.where}: no sample can be used; {reason or f'{skipped} of them are broken'}")
+    stacked = np.stack(arrays)
+    np.save(path, stacked)
+    return Drawn(
+        path=path,
+        count=len(arrays),
+        keys=frozenset(keys),
+        targets=None if pool.targets is None else np.asarray(pool.targets)[kept],
+        skipped=skipped,
+        low=float(stacked.min()),
+        high=float(stacked.max()),
+    )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return ``wanted`` indices spread evenly over 0..count-1; all of them where there are no more."""
+    if wanted >= count:
+        return list(range(count))
+    return [int(index) for index in np.floor(np.arange(wanted) * (count / wanted))]
+
+
+def sample_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one sample of an input: without its batch of 1, where it has one."""
+    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+
+
+class Feeder:
+    """Turns what a source delivers into samples of the float model, as the device will do it."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._shape = sample_shape(spec.inputs[0].shape)
+        tensor = TensorSpec(spec.inputs[0].name, spec.inputs[0].shape, np.dtype(np.float32))
+        self._preprocess: Preprocessor = build(spec.input, tensor=tensor)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What is known of the model."""
+        return self._spec
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the model takes pictures."""
+        return isinstance(self._spec.input, ImageInput)
+
+    def feed(self, data: Any, kind: FrameFormat) -> Array:
+        """Return one sample from a picture's bytes, an array of pixels or a window of sensor samples."""
+        now_ns = monotonic_ns()
+        inputs, _ = self._preprocess(Frame(data, kind, STREAM, 0, now_ns, now_ns))
+        sample: Array = inputs[0].reshape(self._shape).copy()
+        self._preprocess.release(inputs)
+        return sample
+
+    def picture_file(self, path: Path) -> Array:
+        """Return one sample from a picture file. Raises BadFrameError."""
+        try:
+            return self.feed(path.read_bytes(), "picture")
+        except OSError as error:
+            raise BadFrameError(f"{path}: {error.strerror}") from error
+
+    def rows(self, rows: Array, where: str) -> Callable[[int], Array]:
+        """Return a loader of the rows of an array. Raises UsageError for a wrong shape or range.
+
+        Of a picture model, uint8 rows are pixels and float rows are inputs as the network takes them; of any other,
+        rows are samples before normalisation, as a sensor gives them.
+        """
+        side = self._shape
+        if self.is_picture and rows.dtype == np.uint8 and _picture_like(rows):
+            return lambda index: self._pixels(rows[index])
+        if int(np.prod(rows.shape[1:])) != int(np.prod(side)) or (self.is_picture and rows.shape[1:] != side):
+            raise UsageError(f"{where}: samples of shape {list(rows.shape[1:])}, the model takes {list(side)}")
+        if self.is_picture:
+            self._check_range(rows, where)
+            return lambda index: np.asarray(rows[index], np.float32)
+        return lambda index: self.feed(self._window(rows[index]), "window")
+
+    def _window(self, row: Array) -> Array:
+        source = self._spec.input
+        assert not isinstance(source, ImageInput)
+        return np.asarray(row, np.float32).reshape(source.length, source.channels)
+
+    def _pixels(self, row: Array) -> Array:
+        grey = row.ndim == 2 or row.shape[2] == 1
+        return self.feed(row.reshape(row.shape[:2]) if grey else row, "gray" if grey else "rgb")
+
+    def _check_range(self, rows: Array, where: str) -> None:
+        """Refuse inputs that cannot have been normalised as was said: 0..1 against 0..255 is the classic."""
+        source = self._spec.input
+        assert isinstance(source, ImageInput)
+        ends = [(pixel - np.asarray(source.mean)) / np.asarray(source.std) for pixel in (0.0, 255.0)]
+        low, high = float(np.min(ends)), float(np.max(ends))
+        part = np.asarray(rows[spread(len(rows), 64)], np.float32)
+        found_low, found_high = float(part.min()), float(part.max())
+        slack = 0.1 * (high - low)
+        if found_low < low - slack or found_high > high + slack or found_high - found_low < 0.05 * (high - low):
+            raise UsageError(
+                f"{where}: its values lie in {found_low:g}..{found_high:g}, and inputs normalised as you say in "
+                f"{low:g}..{high:g}; give the --preset or --mean and --std that made them"
+            )
+
+
+def _picture_like(rows: Array) -> bool:
+    return rows.ndim == 3 or (rows.ndim == 4 and rows.shape[3] in (1, 3))
+
+
+def random_pool(spec: ModelSpec, count: int) -> Pool:
+    """Return random inputs, the same every time: pixels of any value for a picture, else of a normal distribution."""
+    generator = np.random.default_rng(0)
+    shape = sample_shape(spec.inputs[0].shape)
+    if isinstance(spec.input, ImageInput):
+        source = spec.input
+        pixels = generator.integers(0, 256, (count, *shape)).astype(np.float32)
+        axis = (1, -1, 1, 1) if source.layout == "NCHW" else (1, 1, 1, -1)
+        mean, std = (np.asarray(v, np.float32).reshape(axis[: pixels.ndim]) for v in (source.mean, source.std))
+        values = ((pixels - mean) / std).astype(np.float32)
+    else:
+        values = generator.standard_normal((count, *shape)).astype(np.float32)
+    return Pool("random inputs", count, lambda index: values[index])
+
+
+def with_targets(pool: Pool, targets: Sequence[Any] | Array) -> Pool:
+    """Return the same samples with their labels or target values."""
+    return replace(pool, targets=np.asarray(targets))

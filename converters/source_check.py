@@ -1,0 +1,126 @@
+"""The source as a float ``.tflite``, and the proof that it is the same network."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.arrays import Array, read_array
+from converters.child import Child, StepReport
+from converters.comparison import Arrangement, arrange, arranged, axes_between, sqnr_db
+from converters.gate import SAME_NETWORK_DB
+from converters.options import Options
+from converters.sample_pool import Drawn
+from converters.source_kind import MODULES
+from edge_runtime.errors import ModelError
+from edge_runtime.model_file import ModelFile, read_model
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """How the converter turned the input and the outputs, as the values themselves say."""
+
+    axes: tuple[int, ...]
+    outputs: tuple[Arrangement, ...]
+    worst_db: float
+    worst: int
+
+
+class FloatModel:
+    """A source that was converted, in the child process that can still run it. One thread at a time."""
+
+    def __init__(self, child: Child, *, path: Path, folder: Path, facts: dict[str, Any]) -> None:
+        self._child = child
+        self._folder = folder
+        self.path = path
+        self.file: ModelFile = read_model(path)
+        self.names: list[str] = facts["names"]
+        """The source's outputs, in its own order."""
+        self.normalization: str | None = facts["normalization"]
+        """The layer at the entry that normalises pixels, if the source has one."""
+        shape = self.file.tensors[self.file.inputs[0]].shape
+        self._shape = tuple(facts.get("shape") or shape)
+        self._axes_choices = axes_between(self._shape, shape) if self._shape != shape else [tuple(range(len(shape)))]
+        self._turned: _Turned | None = None
+        self._outputs: list[Array] = []
+
+    @property
+    def report(self) -> StepReport:
+        """Return what converting and running the source cost."""
+        return self._child.report
+
+    @property
+    def sqnr_db(self) -> float:
+        """Return the worst output of the float ``.tflite`` against the source; after ``check``."""
+        assert self._turned is not None
+        return round(self._turned.worst_db, 1)
+
+    def run(self, samples: Drawn) -> list[Array]:
+        """Return the source's outputs for the samples that were checked last."""
+        del samples
+        return self._outputs
+
+    def check(self, samples: Drawn) -> tuple[Arrangement, ...]:
+        """Run source and float ``.tflite`` on the samples and find out how the layout was turned.
+
+        Raises ModelError when they differ by more than rounding.
+        """
+        with Child("tflite_model", folder=self._folder, title="run the float model") as child:
+            reply = child.call(
+                "run", model=str(self.path), samples=str(samples.path), folder=str(self._folder), stem="float"
+            )
+        converted = [read_array(path) for path in reply["outputs"]]
+        best: _Turned | None = None
+        for axes in self._axes_choices:
+            outputs = self._source_outputs(samples, axes)
+            turned = _compare(outputs, converted, axes)
+            if best is None or turned.worst_db > best.worst_db:
+                best, self._outputs = turned, outputs
+        if best is None:
+            raise ModelError(
+                f"the input {list(self._shape)} was converted into another shape, which cannot be compared"
+            )
+        self._turned = best
+        if best.worst_db < SAME_NETWORK_DB:
+            raise ModelError(
+                f"the converted float model is not the same network: output {self.names[best.worst]!r} differs from "
+                f"the source's ({best.worst_db:.1f} dB, {SAME_NETWORK_DB:g} dB are wanted); it is not handed over"
+            )
+        return best.outputs
+
+    def layout(self, arrangement: Sequence[Arrangement]) -> dict[str, Any]:
+        """Return the axes by which input and outputs were turned, for the manifest's provenance."""
+        assert self._turned is not None
+        return {
+            "input": list(self._turned.axes),
+            "outputs": [{"source": self.names[one.source], "axes": list(one.axes)} for one in arrangement],
+        }
+
+    def _source_outputs(self, samples: Drawn, axes: tuple[int, ...]) -> list[Array]:
+        reply = self._child.call("run", samples=str(samples.path), folder=str(self._folder), axes=list(axes))
+        return [np.array(read_array(path)) for path in reply["outputs"]]
+
+
+def _compare(source: list[Array], converted: list[Array], axes: tuple[int, ...]) -> _Turned:
+    try:
+        outputs = arrange(source, converted)
+    except ValueError as error:
+        raise ModelError(f"the converted float model is not the same network: {error}") from error
+    if len(source) != len(converted):
+        raise ModelError(f"the source has {len(source)} outputs and the converted model {len(converted)}")
+    ratios = [sqnr_db(wanted, got) for wanted, got in zip(arranged(source, outputs), converted, strict=True)]
+    worst = int(np.argmin(ratios))
+    return _Turned(axes, outputs, ratios[worst], outputs[worst].source)
+
+
+@contextmanager
+def convert_source(options: Options, *, kind: str, folder: Path) -> Iterator[FloatModel]:
+    """Convert the source in a child process that stays until the block ends. Raises ModelError, UsageError."""
+    path = folder / "float.tflite"
+    shape = list(options.input_shape) if options.input_shape else None
+    with Child(MODULES[kind], folder=folder, title=f"convert {kind}") as child:
+        facts = child.call("convert", source=str(options.source), output=str(path), input_shape=shape)
+        yield FloatModel(child, path=path, folder=folder, facts=facts)

@@ -1,0 +1,211 @@
+"""Keras models (``.keras``, ``.h5``) and SavedModel folders: to float ``.tflite``, and run as they are."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.arrays import Array, read_array, write_arrays
+from edge_runtime.errors import ModelError, UsageError
+
+_BATCH: Final = 32
+_UNSUPPORTED: Final = re.compile(r"(?:TF Select ops|Custom ops|Flex ops): ([^\n]+)")
+_PLACE: Final = re.compile(r"loc\((?:fused\[[^\]]*\"|callsite\(|\")([^\"\]]+)")
+
+
+class Session:
+    """One model, loaded once: converted, then run on the samples."""
+
+    def __init__(self) -> None:
+        self._run: Any = None
+
+    def convert(self, source: str, output: str, input_shape: list[int] | None) -> dict[str, Any]:
+        """Write the float ``.tflite`` with a batch of 1. Returns ``names`` of the outputs and ``normalization``.
+
+        Raises ModelError for what does not load or convert, UsageError when a shape must be given.
+        """
+        tensorflow = _tensorflow()
+        if Path(source).is_dir():
+            converter, names = self._saved_model(tensorflow, source, input_shape)
+            found = None
+        else:
+            converter, names, found = self._keras(tensorflow, source, input_shape)
+        try:
+            content = converter.convert()
+        except Exception as error:
+            raise ModelError(_explain(str(error))) from error
+        Path(output).write_bytes(content)
+        return {"names": names, "normalization": found}
+
+    def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
+        """Run the source as it was given on an .npy of inputs; write its outputs. ``axes`` is the identity here."""
+        assert axes == sorted(axes)
+        inputs = read_array(samples)
+        rows: list[list[Array]] = []
+        for start in range(0, len(inputs), _BATCH):
+            results = self._run(np.ascontiguousarray(inputs[start : start + _BATCH]))
+            rows.append([np.asarray(result, np.float32) for result in results])
+        columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+        return {"outputs": write_arrays(Path(folder), "source", columns)}
+
+    def _keras(self, tensorflow: Any, source: str, input_shape: list[int] | None) -> tuple[Any, list[str], str | None]:
+        import keras
+
+        refuse_code(read_config(source), source)
+        try:
+            model = keras.models.load_model(source, compile=False, safe_mode=True)
+        except (ValueError, TypeError, OSError, KeyError, ImportError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"{source}: Keras does not load it: {reason}; save it again, or export it to ONNX"
+            ) from error
+        shape = _single_shape([(tensor.shape, tensor.dtype) for tensor in model.inputs], input_shape)
+        fixed = _with_shape(keras, model, shape)
+        self._run = lambda batch: tensorflow.nest.flatten(model(batch, training=False))
+        names = [getattr(tensor, "name", f"output_{n}") for n, tensor in enumerate(model.outputs)]
+        names = list(getattr(model, "output_names", names))
+        return tensorflow.lite.TFLiteConverter.from_keras_model(fixed), names, find_normalization(model)
+
+    def _saved_model(self, tensorflow: Any, source: str, input_shape: list[int] | None) -> tuple[Any, list[str]]:
+        try:
+            loaded = tensorflow.saved_model.load(source)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{source} is no SavedModel that loads: {str(error).partition(chr(10))[0]}") from error
+        signature = loaded.signatures.get("serving_default")
+        if signature is None:
+            raise ModelError(f"{source}: no signature serving_default; export the model with one")
+        arguments = signature.structured_input_signature[1]
+        shape = _single_shape([(tensor.shape, tensor.dtype.name) for tensor in arguments.values()], input_shape)
+        key = next(iter(arguments))
+        names = sorted(signature.structured_outputs)
+
+        def call(value: Any) -> list[Any]:
+            results = signature(**{key: value})
+            return [results[name] for name in names]
+
+        one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
+        self._run = lambda batch: call(tensorflow.constant(batch))
+        return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()], loaded), names
+
+
+def _tensorflow() -> Any:
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UsageError("Keras models need TensorFlow: pip install 'edge-infer[convert]'") from error
+    return tf
+
+
+def _single_shape(inputs: list[tuple[Any, str]], given: list[int] | None) -> list[int]:
+    """Return the one input's shape with a batch of 1. Raises ModelError, UsageError when it is not known."""
+    if len(inputs) != 1:
+        raise ModelError(f"the model has {len(inputs)} inputs; the device feeds one")
+    shape, dtype = inputs[0]
+    if str(dtype) not in {"float32", "float16", "bfloat16"}:
+        raise ModelError(f"the model's input is of type {dtype}; only float inputs are converted")
+    sides = [1, *list(shape)[1:]]
+    if given is not None:
+        fits = len(given) == len(sides) and all(
+            side in (None, value) for side, value in zip(sides[1:], given[1:], strict=True)
+        )
+        if not fits or given[0] != 1:
+            raise UsageError(
+                f"--input-shape {given} does not fit the model's input {_spelled(sides)}, a batch of 1 first"
+            )
+        return given
+    if any(side is None for side in sides):
+        raise UsageError(
+            f"the model's input {_spelled(sides)} has no fixed size; give it: --input-shape 1,HEIGHT,WIDTH,3"
+        )
+    return [int(side) for side in sides]
+
+
+def _spelled(sides: list[Any]) -> str:
+    return "[" + ", ".join("?" if side is None else str(side) for side in sides) + "]"
+
+
+def _with_shape(keras: Any, model: Any, shape: list[int]) -> Any:
+    """Return the same network with a fixed batch: an open one brings operators that ask for the shape at run time."""
+    entry = keras.Input(batch_shape=tuple(shape), dtype="float32")
+    try:
+        fixed = keras.models.clone_model(model, input_tensors=[entry])
+        fixed.set_weights(model.get_weights())
+    except (ValueError, TypeError, NotImplementedError):
+        fixed = keras.Model(entry, model(entry, training=False))  # a subclassed model cannot be cloned
+    return fixed
+
+
+def read_config(source: str) -> Any:
+    """Return a Keras file's own description of its layers, or None. Nothing of it is executed."""
+    if zipfile.is_zipfile(source):
+        try:
+            with zipfile.ZipFile(source) as archive:
+                return json.loads(archive.read("config.json"))
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{source} is no .keras file: {error}") from error
+    import h5py
+
+    try:
+        with h5py.File(source) as file:
+            text = file.attrs.get("model_config")
+    except OSError as error:
+        raise ModelError(f"{source} is no Keras model: {str(error).partition(chr(10))[0]}") from error
+    if text is None:
+        raise ModelError(f"{source} has weights only, no network; save the whole model: model.save('model.keras')")
+    return json.loads(text)
+
+
+def refuse_code(config: Any, source: str) -> None:
+    """Refuse a model that carries Python code. Raises ModelError that names the layer."""
+    for layer in _layers(config):
+        if layer.get("class_name") == "Lambda":
+            name = (layer.get("config") or {}).get("name", "?")
+            raise ModelError(
+                f"{source}: layer {name!r} is a Lambda, which is Python code from the file and is not executed; "
+                "replace it by a layer of Keras' own, or export the model to ONNX"
+            )
+
+
+def _layers(node: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, dict):
+        if "class_name" in node:
+            yield node
+        for value in node.values():
+            yield from _layers(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _layers(value)
+
+
+def find_normalization(model: Any) -> str | None:
+    """Return the name of the layer that normalises pixels at the model's entry, or None where there is none.
+
+    A Rescaling counts when it brings 0..255 to about -1..1 or 0..1.
+    """
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind == "InputLayer":
+            continue
+        if hasattr(layer, "layers"):
+            return find_normalization(layer)
+        if kind == "Normalization":
+            return str(layer.name)
+        if kind == "Rescaling":
+            high = float(np.max(np.abs(255.0 * np.asarray(layer.scale) + np.asarray(layer.offset))))
+            return str(layer.name) if 0.4 <= high <= 1.6 else None
+        return None
+    return None
+
+
+def _explain(message: str) -> str:
+    """Return one line of what TensorFlow's converter says, the operators it does not know named."""
+    operators = sorted({name.strip() for found in _UNSUPPORTED.findall(message) for name in found.split(",")})
+    if operators:
+        places = sorted(set(_PLACE.findall(message)))[:3]
+        where = f" (at {', '.join(places)})" if places else ""
+        return f"operators that TFLite does not have: {', '.join(operators)}{where}; change these layers"
+    return f"TensorFlow does not convert it: {message.strip().partition(chr(10))[0][:300]}"

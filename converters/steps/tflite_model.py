@@ -1,0 +1,55 @@
+"""Run a ``.tflite`` as the device does: LiteRT, default delegate."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.arrays import Array, read_array, write_arrays
+from edge_runtime.engines.litert import LiteRtEngine
+from edge_runtime.preprocess.tensor import quantize
+from edge_runtime.types import TensorSpec
+
+
+class Session:
+    """Runs models one after the other."""
+
+    def run(self, model: str, samples: str, folder: str, stem: str) -> dict[str, Any]:
+        """Run ``samples``, an .npy of (n, ...) float32 inputs; write the outputs, dequantised, one .npy for each.
+
+        Returns ``outputs`` (paths), ``names``, ``clipped`` (the share of input values beyond the input's range).
+        Raises ModelError, EngineError.
+        """
+        engine = LiteRtEngine(model, threads=1)
+        inputs = read_array(samples)
+        rows: list[list[Array]] = [[] for _ in engine.outputs]
+        clipped = 0.0
+        for sample in inputs:
+            value = np.asarray(sample, np.float64).reshape(engine.inputs[0].shape)
+            clipped += clipped_share(value, engine.inputs[0])
+            results = engine.invoke([quantize(value, engine.inputs[0])])
+            for kept, result, spec in zip(rows, results, engine.outputs, strict=True):
+                kept.append(dequantize(result, spec))
+        # Outputs without a batch of their own (detection's count, for one) get the sample as their first axis.
+        outputs = [np.concatenate(kept) if kept[0].ndim and len(kept[0]) == 1 else np.stack(kept) for kept in rows]
+        return {
+            "outputs": write_arrays(Path(folder), stem, outputs),
+            "names": [spec.name for spec in engine.outputs],
+            "clipped": clipped / max(len(inputs), 1),
+        }
+
+
+def dequantize(values: Array, spec: TensorSpec) -> Array:
+    """Return an output tensor's values as float32."""
+    if spec.quantized:
+        return ((values.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)).astype(np.float32)
+    return values.astype(np.float32)
+
+
+def clipped_share(value: Array, spec: TensorSpec) -> float:
+    """Return the share of values that an integer tensor cannot hold and saturates."""
+    if not spec.quantized:
+        return 0.0
+    limits = np.iinfo(spec.dtype)
+    steps = np.rint(value / spec.scale) + spec.zero_point
+    return float(np.mean((steps < limits.min - 1) | (steps > limits.max + 1)))

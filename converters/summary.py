@@ -1,0 +1,48 @@
+"""A conversion in a few lines for the terminal."""
+
+from converters.result import ConversionResult
+
+
+def text(result: ConversionResult) -> str:
+    """Return what was made, what it lost against its source, and what it took."""
+    verdict = result.verdict
+    lines = [_headline(result)]
+    lines += [
+        f"  output {output.name}: {output.sqnr_db:.1f} dB, largest error {output.max_error:.3g} "
+        f"in {output.reference_range[0]:.3g}..{output.reference_range[1]:.3g}"
+        for output in verdict.outputs
+    ]
+    if verdict.agreement is not None:
+        lines.append(
+            f"  same best class: {verdict.agreement:.1%} of {verdict.samples} samples "
+            f"(the float model's answers have {verdict.class_entropy_bits:.2f} bits)"
+        )
+    if verdict.accuracy is not None:
+        paired = verdict.accuracy
+        low, high = paired.low * 100, paired.high * 100
+        lines.append(
+            f"  accuracy: {paired.before:.1%} float, {paired.after:.1%} {result.quantize}, "
+            f"difference {(paired.after - paired.before) * 100:+.1f} points (95 %: {low:+.1f} to {high:+.1f})"
+        )
+    if verdict.mean_squared_error is not None:
+        before, after = verdict.mean_squared_error
+        lines.append(f"  mean squared error: {before:.5g} float, {after:.5g} {result.quantize}")
+    lines.append(f"  compared on {verdict.samples} samples of {result.compared_with}, none used for calibration")
+    if result.calibration is not None:
+        seen = result.calibration
+        low, high = seen.input_range
+        lines.append(
+            f"  calibrated with {seen.samples} samples of {seen.where}: inputs {low:.4g}..{high:.4g}, "
+            f"{seen.clipped_share:.2%} of compared values clipped"
+        )
+    lines.append(f"  inputs normalised: {result.preprocessing}")
+    lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
+    lines += [f"  warning: {warning}" for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def _headline(result: ConversionResult) -> str:
+    if result.output is None:
+        return f"{result.source.name}: refused ({result.route})"
+    forced = "" if result.verdict.passed else ", FAILED ITS GATE, written with --force"
+    return f"{result.output}: {result.size_bytes / 1024:.0f} kB ({result.route}){forced}"
