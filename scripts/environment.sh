@@ -55,6 +55,16 @@ need_python() {
   "$python" -c 'import ensurepip, venv' 2>/dev/null || stop "python3-venv did not help $python; install a complete Python 3.11 or newer"
 }
 
+# environment_is FOLDER STAMP: whether the environment is complete and was made for exactly this.
+environment_is() { [[ -f $1/.complete && $(<"$1/.complete") == "$2" ]]; }
+
+# environment_stamp PYTHON WORD...: what an environment depends on; it is made anew when any of it changes.
+environment_stamp() {
+  local with=$1
+  shift
+  printf '%s\n' "$("$with" -c 'import sys; print(sys.version)') $* $(cksum <"$repository/pyproject.toml") $repository"
+}
+
 # make_environment FOLDER EXTRAS [PYTHON]: an up-to-date virtual environment with this checkout installed editable.
 # One that is there is brought up to date in place, unless it was made by another Python or for another checkout.
 make_environment() {
@@ -74,6 +84,29 @@ make_environment() {
   fi
   rm -f "$folder/.complete"
   "$folder/bin/python" -m pip install -q --prefer-binary -e "$repository${extras:+[$extras]}" "${pins[@]}" ||
+    { say "installing the Python packages failed; is the package index reachable?"; return 1; }
+  printf '%s\n' "$stamp" >"$folder/.complete"
+}
+
+# make_tflite_environment FOLDER PYTHON: the device side and its tests on tflite-runtime and numpy 1, without LiteRT.
+# The extra alone would not do: pip installs what the package itself depends on, LiteRT too, and that is preferred.
+make_tflite_environment() {
+  local folder=$1 with=$2 stamp requirements
+  stamp=$(environment_stamp "$with" tflite-runtime)
+  environment_is "$folder" "$stamp" && return
+  say "preparing ${folder#"$repository"/} (tflite-runtime instead of LiteRT)"
+  requirements=$("$with" - "$repository/pyproject.toml" <<'END'
+import sys, tomllib
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+extras = project["optional-dependencies"]
+wanted = [*project["dependencies"], *(line for name in ("tflite-runtime", "dashboard", "demo", "test") for line in extras[name])]
+print("\n".join(line for line in wanted if not line.startswith(("ai-edge-litert", "edge-infer["))))
+END
+  ) || return 1
+  rm -rf "$folder"
+  "$with" -m venv "$folder" || return 1
+  { "$folder/bin/python" -m pip install -q --prefer-binary -r <(printf '%s\n' "$requirements") &&
+    "$folder/bin/python" -m pip install -q --no-deps -e "$repository"; } ||
     { say "installing the Python packages failed; is the package index reachable?"; return 1; }
   printf '%s\n' "$stamp" >"$folder/.complete"
 }
