@@ -66,9 +66,9 @@ class EmbeddedBroker:
         Raises UsageError when neither broker is installed, BrokerError when it does not start.
         """
         mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SBIN)
-        if mosquitto is None and importlib.util.find_spec("amqtt") is None:
+        if mosquitto is None and not _amqtt_is_installed():
             raise UsageError(_NOT_INSTALLED)
-        self._port = self._wanted_port or _choose_port()
+        self._port = _choose_port(self._wanted_port)
         self._folder = tempfile.TemporaryDirectory(prefix="edge-infer-broker-")  # made with mode 0700
         folder = Path(self._folder.name)
         if mosquitto is not None:
@@ -131,9 +131,13 @@ class EmbeddedBroker:
             time.sleep(0.01)
 
 
-def _choose_port() -> int:
-    """Return 1883 where it is free, else a free port."""
-    for port in (DEFAULT_PORT, 0):
+def _amqtt_is_installed() -> bool:
+    return importlib.util.find_spec("amqtt") is not None
+
+
+def _choose_port(wanted: int | None) -> int:
+    """Return the wanted port, else 1883, else any; looked at first, for whoever holds it would accept our probe."""
+    for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -141,7 +145,7 @@ def _choose_port() -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise BrokerError("no free port for the embedded broker on the loopback interface")
+    raise BrokerError(f"the embedded broker's port {wanted or DEFAULT_PORT} is in use on the loopback interface")
 
 
 def _write_mosquitto_config(folder: Path, port: int) -> Path:

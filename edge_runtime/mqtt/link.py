@@ -56,6 +56,7 @@ class Link:
         self._refusal: BrokerError | None = None
         self._last_words = ""
         self.accepted = False
+        self.has_acknowledged = False
         self.window = WINDOW
         self.acknowledged: deque[Acknowledgement] = deque()
         self.received: deque[tuple[str, bytes, bool]] = deque()
@@ -123,6 +124,11 @@ class Link:
     def in_flight(self) -> int:
         """QoS 1 messages sent over this connection and not yet acknowledged."""
         return len(self._sent)
+
+    @property
+    def oldest_unacknowledged(self) -> Message | None:
+        """The message that was sent first of those in flight."""
+        return next(iter(self._sent.values()), None)
 
     def publish(self, message: Message) -> bool:
         """Queue a message for writing; false when it was left out (QoS 0 behind a socket that takes no more)."""
@@ -219,6 +225,7 @@ class Link:
         message = self._sent.pop(mid, None)
         if message is None:
             return  # QoS 0: written
+        self.has_acknowledged = True
         if not reason.is_failure:
             self.acknowledged.append(Acknowledgement(message, None))
         elif reason.value in _REFUSED_FOR_GOOD:
@@ -263,6 +270,8 @@ def _explain(error: Exception, endpoint: Endpoint) -> BrokerError:
     reason = error.strerror if isinstance(error, OSError) and error.errno else str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         reason = f"{reason}; check the network"
+    if isinstance(error, ConnectionResetError) and url.tls:
+        reason = f"{reason}; is it a TLS port?"
     return BrokerError(f"cannot connect to {url}: {reason}")
 
 

@@ -26,6 +26,7 @@ ACKNOWLEDGE_TIMEOUT_S = 20.0
 _LASTED_S = 5.0  # a connection shorter than this does not count as a success
 _QUIET_START_S = 0.5  # failures this early are not worth a line: the broker may be starting too
 _REPEAT_WARNING_S = 600.0
+_CAREFUL_AFTER, _GIVE_UP_AFTER = 2, 5  # connections in a row that ended over the same message
 _MISC_S = 1.0
 
 log = logging.getLogger("edge_runtime.mqtt")
@@ -74,6 +75,8 @@ class Session:
         self._goodbye: Message | None = None
         self._opened_s = self._attempt_at_s = now_s
         self._since_s = self._progress_s = self._misc_at_s = now_s
+        self._suspected: Message | None = None
+        self._strikes = 0
         self._untried = True
         self._warned = ""
         self._warned_at_s = -math.inf
@@ -136,6 +139,7 @@ class Session:
         link, self.link = self.link, None
         if link is not None:
             self._note_acknowledged(link)  # what was answered before the end
+            self._suspect(link)
             link.close()
         if self.online and now_s - self._since_s >= _LASTED_S:
             self._backoff.reset()
@@ -144,6 +148,29 @@ class Session:
         self._delivery.rewind()
         self._attempt_at_s = now_s + self._backoff.next_s(slow=not error.retryable)
         self._complain(error, now_s)
+
+    def _suspect(self, link: Link) -> None:
+        """Give a message up when connection after connection ends over it: some brokers close on what they refuse.
+
+        Only what was sent alone (see ``_welcome``), over a connection on which others were acknowledged, is given up.
+        """
+        message = link.oldest_unacknowledged
+        if message is None or not link.has_acknowledged:
+            return
+        self._strikes = self._strikes + 1 if message is self._suspected else 1
+        self._suspected = message
+        if self._strikes >= _GIVE_UP_AFTER:
+            log.warning(
+                "%s closes the connection whenever a message of %d bytes on %s is sent; it is dropped: "
+                "check the broker's size limit and log",
+                *(self._endpoint.url, len(message.payload), message.topic),
+            )
+            self.counters.dropped += 1
+            if message.retain:
+                self._retained.pop(message.topic, None)
+            else:
+                self._delivery.finish(message, dropped=True)
+            self._suspected, self._strikes = None, 0
 
     def begin_goodbye(self) -> None:
         """Queue ``offline``, retained, so that the broker need not use the will."""
@@ -200,6 +227,8 @@ class Session:
         self.counters.connects += 1
         self._since_s = self._progress_s = now_s
         self._warned = ""
+        if self._strikes >= _CAREFUL_AFTER:
+            link.window = 1
         self._delivery.window = link.window
         log.info("connected to the broker %s as %s", self._endpoint.url, self._client_id)
         if filters := self._routes.take_all():
@@ -222,6 +251,8 @@ class Session:
         if link.acknowledged:
             self._progress_s = now_s
             self._note_acknowledged(link)
+            if self._suspected is not None and self._suspected.done:
+                self._suspected, self._strikes = None, 0
         while link.received:
             topic, payload, retained = link.received.popleft()
             self._routes.dispatch(topic, payload, retained=retained)

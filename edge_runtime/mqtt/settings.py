@@ -164,27 +164,8 @@ class Endpoint:
         """
         if not self.url.tls:
             return None
-        import ssl
+        from edge_runtime.mqtt import tls
 
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"the broker's ca_file {self.ca_file} holds no PEM certificates: {_reason(error)}"
-            ) from error
-        if self.cert_file is not None:
-            try:  # an encrypted key would make OpenSSL ask on the terminal
-                context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise UsageError(
-                    f"the broker's cert_file {self.cert_file} and key_file do not make a pair of PEM files "
-                    f"without a passphrase: {_reason(error)}"
-                ) from error
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+        return tls.make_context(
+            ca_file=self.ca_file, cert_file=self.cert_file, key_file=self.key_file, insecure=self.insecure
+        )

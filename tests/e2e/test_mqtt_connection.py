@@ -247,6 +247,24 @@ def test_a_cleared_topic_stays_cleared(
     assert listener.on("announced") == []
 
 
+def test_a_message_that_the_broker_cannot_take_does_not_hold_up_the_others_for_ever(
+    make_mosquitto: Callable[..., Mosquitto], connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = make_mosquitto(config="allow_anonymous true\nmax_packet_size 1000")
+    broker.start()
+    bus = connect(broker.url)
+    bus._session._backoff._uniform = lambda *_: 0.0  # no pauses
+    heard = hear(bus)
+    for i in range(10):
+        bus.publish(TOPIC, str(i), qos=1)
+    bus.publish("edge-infer/dev/sensor0/prediction", "x" * 2000, qos=1)
+    for i in range(10, 20):
+        bus.publish(TOPIC, str(i), qos=1)
+    eventually(lambda: first_time(heard) == list(range(20)), what="everything else")
+    assert "2000 bytes on edge-infer/dev/sensor0/prediction" in caplog.text
+    assert bus.stats()["outbox"]["dropped"] == 1
+
+
 USERS = "allow_anonymous false\npassword_file {folder}/users\nacl_file {folder}/acl"
 
 
