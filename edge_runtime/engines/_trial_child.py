@@ -1,4 +1,7 @@
-"""The child's side of a delegate's trial: ``python -m ... MODEL LIBRARY RUNTIME DEADLINE_S``; one line of JSON."""
+"""The child's side of a trial: ``python -m ... MODEL LIBRARY RUNTIME DEADLINE_S``; answers with one line of JSON.
+
+LIBRARY is empty for a trial without a delegate.
+"""
 
 import json
 import math
@@ -20,8 +23,8 @@ from edge_runtime.interpreter import RuntimeName, load_runtime
 def attempt(model: str, library: str, runtime: RuntimeName) -> dict[str, Any]:
     """Load, construct, invoke once on zeros and release; return ``{"invoke_ms"}`` or ``{"error"}``."""
     try:
-        delegate = load_delegate(library, load_runtime(runtime))
-        engine = LiteRtEngine(model, runtime=runtime, delegate_library=delegate, delegate=library)
+        delegate = load_delegate(library, load_runtime(runtime)) if library else None
+        engine = LiteRtEngine(model, runtime=runtime, delegate_library=delegate, delegate=library or "cpu")
         inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs]
         started_s = time.perf_counter()
         engine.invoke(inputs)
@@ -29,7 +32,8 @@ def attempt(model: str, library: str, runtime: RuntimeName) -> dict[str, Any]:
         del delegate
         engine.close()
     except EdgeRuntimeError as error:
-        return {"error": str(error).replace(model, "this model").replace(library, Path(library).name)}
+        said = str(error).replace(model, "this model")
+        return {"error": said.replace(library, Path(library).name) if library else said}
     return {"invoke_ms": round(took_ms, 3)}
 
 

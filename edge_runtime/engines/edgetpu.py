@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from edge_runtime.engines.delegates import Trial
+from edge_runtime.engines.trial import Trial
 
 LIBRARY: Final = "libedgetpu.so.1"
 PAGE: Final = "docs/edgetpu.md"

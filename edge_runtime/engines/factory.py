@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from edge_runtime.engines import edgetpu
-from edge_runtime.engines.delegates import Trial, load_delegate, resolve_library, try_delegate
+from edge_runtime.engines.delegates import load_delegate, resolve_library
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine, default_threads
+from edge_runtime.engines.trial import Trial, try_model
 from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, ModelError
 from edge_runtime.interpreter import RuntimeName, load_runtime
 from edge_runtime.protocols import Engine
@@ -27,7 +28,7 @@ WORTH_A_THREAD: Final = 0.9
 MOST_THREADS_TRIED: Final = 8
 MOST_THREADS: Final = 64
 
-TryDelegate = Callable[..., Trial]
+TryModel = Callable[..., Trial]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
 
 
 def choose_delegate(
-    spec: ModelSpec, config: EngineConfig, *, root: Path = Path("/"), attempt: TryDelegate = try_delegate
+    spec: ModelSpec, config: EngineConfig, *, root: Path = Path("/"), attempt: TryModel = try_model
 ) -> Choice:
     """Decide what runs the model; an Edge TPU is tried with this very model in a child process first.
 
@@ -88,13 +89,13 @@ def choose_delegate(
             raise ConfigError(f"engine.delegate: expected auto, cpu, edgetpu or a library FILE.so, found {other!r}")
 
 
-def _edgetpu(spec: ModelSpec, config: EngineConfig, *, root: Path, attempt: TryDelegate) -> Choice:
+def _edgetpu(spec: ModelSpec, config: EngineConfig, *, root: Path, attempt: TryModel) -> Choice:
     load_runtime(config.runtime)  # without one the trial could only fail
     devices, library = edgetpu.find_edgetpus(root), edgetpu.find_library(root)
     where = "".join(f"{device.place}, " for device in devices)
     log.info("trying this model on an Edge TPU in a process of its own (%s%s)", where, library or edgetpu.LIBRARY)
     # Where neither is seen it is tried all the same: a container may hide /sys, and the loader knows more folders.
-    trial = attempt(spec.path, library or edgetpu.LIBRARY, runtime=config.runtime)
+    trial = attempt(spec.path, library=library or edgetpu.LIBRARY, runtime=config.runtime)
     if trial.outcome != "works":
         raise EdgeTpuRequiredError(
             f"{spec.path} is compiled for an Edge TPU, and {edgetpu.why_not(devices, library, trial)}; "

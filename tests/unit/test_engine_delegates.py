@@ -10,9 +10,10 @@ import psutil
 import pytest
 from edgetpu_trees import install_library, plug_usb
 
-from edge_runtime.engines.delegates import Trial, load_delegate, resolve_library, try_delegate
+from edge_runtime.engines.delegates import load_delegate, resolve_library
 from edge_runtime.engines.factory import Choice, choose_delegate, open_engine
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine
+from edge_runtime.engines.trial import Trial, try_model
 from edge_runtime.errors import (
     ConfigError,
     DelegateError,
@@ -142,7 +143,7 @@ def test_an_unknown_delegate_lists_what_there_is(plain: ModelSpec) -> None:
 
 
 def test_a_trial_that_works_tells_its_time(compiled: ModelSpec, fake_edgetpu: Path) -> None:
-    trial = try_delegate(compiled.path, str(fake_edgetpu))
+    trial = try_model(compiled.path, library=str(fake_edgetpu))
     assert trial.outcome == "works"
     assert trial.invoke_ms is not None
 
@@ -161,7 +162,7 @@ def test_a_trial_survives_what_the_library_does(
     compiled: ModelSpec, fake_edgetpu: Path, device: Mode, mode: str, outcome: str, said: str
 ) -> None:
     device(mode)
-    trial = try_delegate(compiled.path, str(fake_edgetpu))
+    trial = try_model(compiled.path, library=str(fake_edgetpu))
     assert trial.outcome == outcome
     assert said in trial.reason
     assert "\n" not in trial.reason
@@ -169,13 +170,13 @@ def test_a_trial_survives_what_the_library_does(
 
 def test_a_trial_that_hangs_ends_at_its_deadline(compiled: ModelSpec, fake_edgetpu: Path, device: Mode) -> None:
     device("hang")
-    trial = try_delegate(compiled.path, str(fake_edgetpu), deadline_s=1.0)
+    trial = try_model(compiled.path, library=str(fake_edgetpu), deadline_s=1.0)
     assert trial == Trial("hangs", "no answer within 1 s")
     assert not [child for child in psutil.Process().children() if "_trial_child" in " ".join(child.cmdline())]
 
 
 def test_a_trial_of_a_library_that_is_not_there_fails(compiled: ModelSpec) -> None:
-    trial = try_delegate(compiled.path, "libnowhere.so.9")
+    trial = try_model(compiled.path, library="libnowhere.so.9")
     assert trial.outcome == "fails"
     assert "does not load" in trial.reason
 

@@ -6,8 +6,8 @@ import pytest
 from edgetpu_trees import install_library, plug_pcie, plug_usb
 
 from edge_runtime.engines import edgetpu
-from edge_runtime.engines.delegates import Trial
 from edge_runtime.engines.edgetpu import EdgeTpu, find_edgetpus, find_library, why_not
+from edge_runtime.engines.trial import Trial
 
 pytestmark = pytest.mark.runtime
 
