@@ -1,7 +1,7 @@
 """Fixtures for everybody: the reference set beside the checkout, a real broker, and someone who listens to it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +62,13 @@ def subscriber(request: pytest.FixtureRequest) -> Iterator[Callable[..., Subscri
 def fake_edgetpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A delegate library named as libedgetpu is, alone in its folder; see tests/native/fake_edgetpu.c."""
     return build_fake_edgetpu(tmp_path_factory.mktemp("edgetpu"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where end-to-end tests are required (CI), one that was skipped is a failure like any other."""
+    report = yield
+    if report.skipped and "e2e" in item.keywords and os.environ.get("EDGE_REQUIRE_E2E") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"an end-to-end test was skipped where they are required: {report.longrepr}"
+    return report
