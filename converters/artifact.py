@@ -110,14 +110,14 @@ def statistics(name: str, values: Array) -> dict[str, Any]:
     }
 
 
-def float_operators(model: ModelFile) -> int:
-    """Return how many operators still compute in float, conversions between float and integers left out."""
-    count = 0
+def float_operators(model: ModelFile) -> list[str]:
+    """Return the outputs of operators that still compute in float; conversions from and to integers do not count."""
+    names = []
     for operator in model.operators:
         outputs = [model.tensors[index] for index in operator.outputs if index >= 0]
-        computes = operator.code.builtin not in _QUANTIZING
-        count += computes and any(tensor.type.name == "float32" for tensor in outputs)
-    return count
+        if operator.code.builtin not in _QUANTIZING and any(tensor.type.name == "float32" for tensor in outputs):
+            names.append(outputs[0].name)
+    return names
 
 
 def refuse_bad_constants(model: ModelFile) -> None:

@@ -67,7 +67,7 @@ def check_picture(
         progress("running the source")
         with convert_source(options, kind=source_kind(found), folder=folder) as float_model:
             turned = float_model.check(sample)
-            wanted = arranged(float_model.run(sample), turned)[0]
+            wanted = arranged(float_model.outputs, turned)[0]
         progress("running the artifact in LiteRT")
         with Child("tflite_model", folder=folder, title="run in LiteRT") as child:
             reply = child.call("run", model=str(model), samples=str(sample.path), folder=str(folder), stem="artifact")

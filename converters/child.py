@@ -41,10 +41,13 @@ class StepReport:
 
 
 class Child:
-    """A process that holds one ``converters.steps.<module>.Session`` and calls its methods. One thread at a time."""
+    """A process that holds one ``Session`` of a module and calls its methods. One thread at a time.
+
+    ``module`` is one of ``converters.steps``, or a dotted name.
+    """
 
     def __init__(self, module: str, *, folder: Path, title: str) -> None:
-        self._module = module
+        self._module = module if "." in module else f"converters.steps.{module}"
         self._title = title
         self._log = folder / f"{module}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,7 +145,7 @@ def _rebuilt(said: Mapping[str, str], title: str) -> EdgeRuntimeError:
 
 def _serve(module: str, descriptor: int) -> None:
     """The child's side: build the session, answer until standard input ends."""
-    session = importlib.import_module(f"converters.steps.{module}").Session()
+    session = importlib.import_module(module).Session()
     with os.fdopen(descriptor, "wb") as replies:
         for line in sys.stdin.buffer:
             replies.write(msgspec.json.encode(_answer(session, msgspec.json.decode(line))) + b"\n")

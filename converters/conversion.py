@@ -15,12 +15,12 @@ from converters import artifact, calibration, preprocessing
 from converters.arrays import Array, read_array
 from converters.calibration import Plan
 from converters.child import Child, StepReport
-from converters.comparison import Arrangement, arranged
-from converters.gate import judge
-from converters.options import CALIBRATED, RANDOM, Options
+from converters.comparison import arranged
+from converters.gate import Verdict, judge
+from converters.options import CALIBRATED, Options
 from converters.result import Calibration, ConversionResult, GateError
-from converters.sample_pool import Drawn, Feeder
-from converters.source_check import FloatModel, convert_source
+from converters.sample_pool import Feeder
+from converters.source_check import convert_source
 from converters.source_kind import source_kind
 from edge_runtime._version import __version__
 from edge_runtime.errors import ModelError
@@ -35,6 +35,8 @@ PACKAGES: Final = {
     "tflite": (),
 }
 Progress = Callable[[str], None]
+_NAMED_AT_MOST: Final = 3
+_TOLD_APART_BITS: Final = 0.2
 
 
 def convert(options: Options, *, progress: Progress = lambda _: None) -> ConversionResult:
@@ -50,13 +52,20 @@ def convert(options: Options, *, progress: Progress = lambda _: None) -> Convers
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """The outputs of source and artifact over the compared samples, and the source's over the calibration ones."""
+class _Source:
+    """The source, converted to float and proven to be the same network, and what it says of the samples."""
 
-    source: list[Array]
-    artifact: list[Array]
+    path: Path
+    """The float ``.tflite``."""
+    spec: ModelSpec
+    preprocessing: str
+    plan: Plan
     names: list[str]
-    clipped: float
+    """The source's names of the outputs, in the order of the ``.tflite``."""
+    outputs: list[Array]
+    """Of the compared samples, in the order and layout of the ``.tflite``."""
+    layout: dict[str, Any]
+    sqnr_db: float
 
 
 class _Conversion:
@@ -71,6 +80,24 @@ class _Conversion:
         self._warnings: list[str] = []
 
     def run(self) -> ConversionResult:
+        source = self._convert()
+        path = self._quantize(source)
+        outputs, clipped = self._measure(path, source.plan)
+        verdict = judge(
+            source.names,
+            source.outputs,
+            outputs,
+            classifier=source.spec.task in {"classify", "audio"} and len(source.names) == 1,
+            targets=source.plan.compared.targets,
+        )
+        network = path.read_bytes()
+        result = self._result(source, network, verdict=verdict, clipped=clipped)
+        if not verdict.passed and not self._options.force:
+            refused = replace(result, output=None)
+            raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
+        return self._write(result, source, network)
+
+    def _convert(self) -> _Source:
         options = self._options
         self._progress(f"converting to float ({self._kind})")
         with convert_source(options, kind=self._kind, folder=self._folder) as model:
@@ -81,59 +108,51 @@ class _Conversion:
             self._warnings += plan.warnings
             self._progress("running the source")
             arrangement = model.check(plan.compared)
-            source_outputs = arranged(model.run(plan.compared), arrangement)
             self._steps.append(model.report)
-        quantized = self._quantize(model, plan)
-        measured = self._measure(quantized, source_outputs, plan)
-        return self._hand_over(model, spec, said, plan, arrangement, quantized, measured)
+            return _Source(
+                path=model.path,
+                spec=spec,
+                preprocessing=said,
+                plan=plan,
+                names=[model.names[one.source] for one in arrangement],
+                outputs=arranged(model.outputs, arrangement),
+                layout=model.layout(arrangement),
+                sqnr_db=model.sqnr_db,
+            )
 
-    def _quantize(self, model: FloatModel, plan: Plan) -> Path:
+    def _quantize(self, source: _Source) -> Path:
         scheme = self._options.quantize
         if scheme == "none":
-            return model.path
+            return source.path
         self._progress(f"quantising ({scheme})")
         output = self._folder / "quantized.tflite"
+        seen = source.plan.calibration
         with Child("quantizer", folder=self._folder, title="quantise") as child:
-            samples = str(plan.calibration.path) if plan.calibration else None
-            child.call("quantize", source=str(model.path), output=str(output), scheme=scheme, samples=samples)
+            samples = str(seen.path) if seen else None
+            child.call("quantize", source=str(source.path), output=str(output), scheme=scheme, samples=samples)
             self._steps.append(child.report)
         return output
 
-    def _measure(self, path: Path, source: list[Array], plan: Plan) -> _Measured:
+    def _measure(self, path: Path, plan: Plan) -> tuple[list[Array], float]:
+        """Return the artifact's outputs of the compared samples, and the share of input values that were clipped."""
         self._progress("running the artifact in LiteRT")
+        samples, folder = str(plan.compared.path), str(self._folder)
         with Child("tflite_model", folder=self._folder, title="run in LiteRT") as child:
-            reply = child.call(
-                "run", model=str(path), samples=str(plan.compared.path), folder=str(self._folder), stem="artifact"
-            )
+            reply = child.call("run", model=str(path), samples=samples, folder=folder, stem="artifact")
             self._steps.append(child.report)
-        outputs = [read_array(output) for output in reply["outputs"]]
-        return _Measured(source, outputs, reply["names"], reply["clipped"])
+        return [read_array(output) for output in reply["outputs"]], float(reply["clipped"])
 
-    def _hand_over(
-        self,
-        model: FloatModel,
-        spec: ModelSpec,
-        said: str,
-        plan: Plan,
-        arrangement: tuple[Arrangement, ...],
-        path: Path,
-        measured: _Measured,
-    ) -> ConversionResult:
+    def _result(self, source: _Source, network: bytes, *, verdict: Verdict, clipped: float) -> ConversionResult:
         options = self._options
-        names = [model.names[one.source] for one in arrangement]
-        verdict = judge(
-            names,
-            measured.source,
-            measured.artifact,
-            classifier=spec.task in {"classify", "audio"} and len(names) == 1,
-            targets=plan.compared.targets,
-        )
-        network = path.read_bytes()
         parsed = parse_model(network, "the artifact")
-        if options.quantize in CALIBRATED and (left := artifact.float_operators(parsed)):
-            self._warnings.append(f"{left} of {len(parsed.operators)} operators still compute in float")
-        seen = plan.calibration
-        result = ConversionResult(
+        in_float = artifact.float_operators(parsed)
+        if options.quantize in CALIBRATED and in_float:
+            places = ", ".join(repr(name) for name in in_float[:_NAMED_AT_MOST])
+            share = f"{len(in_float)} of {len(parsed.operators)} operators"
+            self._warnings.append(f"{share} still compute in float, which is slower: {places}")
+        if verdict.class_entropy_bits is not None and verdict.class_entropy_bits < _TOLD_APART_BITS:
+            self._warnings.append("the float model gives nearly always the same class: the agreement says little")
+        return ConversionResult(
             output=options.output,
             sha256="",
             size_bytes=0,
@@ -141,55 +160,34 @@ class _Conversion:
             source_sha256=source_sha256(options.source),
             route=f"{self._kind} -> float .tflite -> {options.quantize}",
             quantize=options.quantize,
-            preprocessing=said,
-            layout=model.layout(arrangement),
-            compared_with=plan.compared_with,
+            preprocessing=source.preprocessing,
+            layout=source.layout,
+            compared_with=source.plan.compared_with,
             verdict=verdict,
-            float_sqnr_db=model.sqnr_db,
-            calibration=_seen(plan, measured.clipped),
-            float_operators=artifact.float_operators(parsed),
+            float_sqnr_db=source.sqnr_db,
+            calibration=_seen(source.plan, clipped),
+            float_operators=len(in_float),
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
         )
-        if not verdict.passed and not options.force:
-            refused = replace(result, output=None)
-            raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
-        return self._write(result, spec, network, names=names, seen=seen, outputs=measured.source)
 
-    def _write(
-        self,
-        result: ConversionResult,
-        spec: ModelSpec,
-        network: bytes,
-        *,
-        names: list[str],
-        seen: Drawn | None,
-        outputs: list[Array],
-    ) -> ConversionResult:
+    def _write(self, result: ConversionResult, source: _Source, network: bytes) -> ConversionResult:
         self._progress("writing")
         manifest = artifact.build_manifest(
-            spec,
-            reference=self._reference(spec, seen, names, outputs),
+            source.spec,
+            reference=_reference(source),
             provenance=self._provenance(result),
             accuracy=_accuracy(result),
         )
-        content = artifact.describe(network, spec, manifest, output_names=names, seen=seen)
+        seen = source.plan.calibration
+        content = artifact.describe(network, source.spec, manifest, output_names=source.names, seen=seen)
         trial = self._folder / "artifact.tflite"
         trial.write_bytes(content)
         opened = resolve(trial)
-        if opened.input != replace(spec.input, **_decided_by_tensor(opened)):
+        if opened.input != replace(source.spec.input, **_decided_by_tensor(opened)):
             raise ModelError("the artifact does not read back as it was described; this is a fault of edge-convert")
         artifact.write_whole(self._options.output, content)
         return replace(result, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-
-    def _reference(self, spec: ModelSpec, seen: Drawn | None, names: list[str], outputs: list[Array]) -> dict[str, Any]:
-        samples = read_array(seen.path) if seen else None
-        return {
-            "samples": seen.count if seen else 0,
-            "inputs": [] if samples is None else [artifact.statistics(spec.inputs[0].name, samples)],
-            "compared_samples": len(outputs[0]),
-            "outputs": [artifact.statistics(name, values) for name, values in zip(names, outputs, strict=True)],
-        }
 
     def _provenance(self, result: ConversionResult) -> dict[str, Any]:
         options = self._options
@@ -204,11 +202,22 @@ class _Conversion:
             "calibration_samples": result.calibration.samples if result.calibration else 0,
             "tools": _versions(self._kind),
         }
-        if options.calibration == RANDOM and options.quantize in CALIBRATED:
-            facts["warning"] = "calibrated with random inputs: its ranges are guesses"
-        if not result.verdict.passed:
-            facts["warning"] = f"written with --force: {'; '.join(result.verdict.failures)}"
-        return facts
+        marks = ["calibrated with random inputs, its ranges are guesses"] if options.calibrated_at_random else []
+        marks += [f"converted with --force: {failure}" for failure in result.verdict.failures]
+        return facts | ({"warning": "; ".join(marks)} if marks else {})
+
+
+def _reference(source: _Source) -> dict[str, Any]:
+    """Return the statistics by which a device can tell later that its inputs or answers have drifted."""
+    spec, seen = source.spec, source.plan.calibration
+    samples = read_array(seen.path) if seen else None
+    outputs = zip(source.names, source.outputs, strict=True)
+    return {
+        "samples": seen.count if seen else 0,
+        "inputs": [] if samples is None else [artifact.statistics(spec.inputs[0].name, samples)],
+        "compared_samples": len(source.outputs[0]),
+        "outputs": [artifact.statistics(name, values) for name, values in outputs],
+    }
 
 
 def _seen(plan: Plan, clipped: float) -> Calibration | None:
@@ -225,7 +234,6 @@ def _accuracy(result: ConversionResult) -> dict[str, Any]:
     verdict = result.verdict
     facts: dict[str, Any] = {
         "samples": verdict.samples,
-        "compared_with": result.compared_with,
         "sqnr_db": verdict.sqnr_db,
     }
     if verdict.agreement is not None:

@@ -75,6 +75,7 @@ def judge(
         agreed, entropy = agreement(reference[0], other[0]), class_entropy_bits(reference[0])
         if agreed < LOWEST_AGREEMENT:
             failures.append(f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted")
+    targets = _class_ids(targets) if classifier and targets is not None else targets
     if targets is not None and targets.dtype.kind in "iu":
         accuracy = paired_difference(top1(reference[0]) == targets, top1(other[0]) == targets)
         if accuracy.high < -LARGEST_LOSS:
@@ -93,6 +94,14 @@ def judge(
         mean_squared_error=errors,
         failures=tuple(failures),
     )
+
+
+def _class_ids(targets: Array) -> Array:
+    """Return the class of each sample: of labels as numbers, or of one-hot rows."""
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] > 1:
+        return top1(rows)
+    return rows[:, 0].astype(np.int64)
 
 
 def _mean_squared(outputs: Array, targets: Array) -> float:

@@ -21,7 +21,7 @@ from edge_runtime.types import WindowInput
 RECORDINGS: Final = frozenset({".csv", ".wav"})
 ARRAYS: Final = frozenset({".npy", ".npz"})
 MOST_FROM_CALLABLE: Final = 10_000
-_RANDOM_COUNT: Final = 64
+_RANDOM_COUNT: Final = 200
 
 
 def open_pool(where: SampleSource, feeder: Feeder) -> Pool:

@@ -186,18 +186,32 @@ def _picture_like(rows: Array) -> bool:
 
 
 def random_pool(spec: ModelSpec, count: int) -> Pool:
-    """Return random inputs, the same every time: pixels of any value for a picture, else of a normal distribution."""
+    """Return random inputs, the same every time: patches of many sizes for a picture, else a normal distribution.
+
+    Noise of one size averages out within a layer or two and shows a network only a small part of its ranges.
+    """
     generator = np.random.default_rng(0)
     shape = sample_shape(spec.inputs[0].shape)
-    if isinstance(spec.input, ImageInput):
-        source = spec.input
-        pixels = generator.integers(0, 256, (count, *shape)).astype(np.float32)
-        axis = (1, -1, 1, 1) if source.layout == "NCHW" else (1, 1, 1, -1)
-        mean, std = (np.asarray(v, np.float32).reshape(axis[: pixels.ndim]) for v in (source.mean, source.std))
-        values = ((pixels - mean) / std).astype(np.float32)
-    else:
+    if not isinstance(spec.input, ImageInput):
         values = generator.standard_normal((count, *shape)).astype(np.float32)
-    return Pool("random inputs", count, lambda index: values[index])
+        return Pool("random inputs", count, lambda index: values[index])
+    source = spec.input
+    width, height = source.size
+    channels = 1 if source.color == "GRAY" else 3
+    pictures = [_patches(generator, height, width, channels, side=2 ** (index % 6)) for index in range(count)]
+    mean, std = np.asarray(source.mean, np.float32), np.asarray(source.std, np.float32)
+    turned = (2, 0, 1) if source.layout == "NCHW" else (0, 1, 2)
+    return Pool(
+        "random inputs",
+        count,
+        lambda index: ((pictures[index] - mean) / std).transpose(turned).reshape(shape).astype(np.float32),
+    )
+
+
+def _patches(generator: np.random.Generator, height: int, width: int, channels: int, *, side: int) -> Array:
+    """Return a picture of flat squares of ``side`` pixels and random colours."""
+    coarse = generator.integers(0, 256, (-(-height // side), -(-width // side), channels), np.uint8)
+    return coarse.repeat(side, axis=0).repeat(side, axis=1)[:height, :width].astype(np.float32)
 
 
 def with_targets(pool: Pool, targets: Sequence[Any] | Array) -> Pool:

@@ -58,9 +58,9 @@ class FloatModel:
         assert self._turned is not None
         return round(self._turned.worst_db, 1)
 
-    def run(self, samples: Drawn) -> list[Array]:
-        """Return the source's outputs for the samples that were checked last."""
-        del samples
+    @property
+    def outputs(self) -> list[Array]:
+        """Return the source's outputs for the samples of ``check``, in its own order and layout."""
         return self._outputs
 
     def check(self, samples: Drawn) -> tuple[Arrangement, ...]:

@@ -149,6 +149,8 @@ def open_pipeline(
         spec = replace(spec, input=as_window(spec) if sensor else as_image(spec))
     for sentence in spec.inferred:
         log.info("%s: %s", spec.identity.name, sentence)
+    if warning := (spec.provenance or {}).get("warning"):
+        log.warning("%s: %s", spec.identity.name, warning)
     opened = open_engine(spec, engine)
     spec = replace(spec, inputs=opened.inputs, outputs=opened.outputs)
     postprocessor = build_postprocessor(spec, top_k=model.top_k, score_threshold=model.score_threshold)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ class Session:
         """
         tensorflow = _tensorflow()
         if Path(source).is_dir():
-            converter, names = self._saved_model(tensorflow, source, input_shape)
+            converter, names = self._saved_model(tensorflow, source, Path(output).parent, input_shape)
             found = None
         else:
             converter, names, found = self._keras(tensorflow, source, input_shape)
@@ -70,10 +71,12 @@ class Session:
         names = list(getattr(model, "output_names", names))
         return tensorflow.lite.TFLiteConverter.from_keras_model(fixed), names, find_normalization(model)
 
-    def _saved_model(self, tensorflow: Any, source: str, input_shape: list[int] | None) -> tuple[Any, list[str]]:
+    def _saved_model(
+        self, tensorflow: Any, source: str, folder: Path, input_shape: list[int] | None
+    ) -> tuple[Any, list[str]]:
         try:
-            loaded = tensorflow.saved_model.load(source)
-        except (OSError, ValueError, KeyError) as error:
+            loaded = tensorflow.saved_model.load(_without_optimizer(source, folder / "saved_model"))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{source} is no SavedModel that loads: {str(error).partition(chr(10))[0]}") from error
         signature = loaded.signatures.get("serving_default")
         if signature is None:
@@ -90,6 +93,24 @@ class Session:
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
         self._run = lambda batch: call(tensorflow.constant(batch))
         return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()], loaded), names
+
+
+def _without_optimizer(source: str, copy: Path) -> str:
+    """Copy a SavedModel without the slots of its optimizer: what Keras 2 wrote of them, newer ones cannot load."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(source, copy)
+    description = copy / "saved_model.pb"
+    try:
+        model = saved_model_pb2.SavedModel.FromString(description.read_bytes())
+    except DecodeError as error:
+        raise ModelError(f"{source}/saved_model.pb is damaged; export the model again") from error
+    for graph in model.meta_graphs:
+        for node in graph.object_graph_def.nodes:
+            del node.slot_variables[:]
+    description.write_bytes(model.SerializeToString())
+    return str(copy)
 
 
 def _tensorflow() -> Any:

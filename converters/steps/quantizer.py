@@ -24,7 +24,7 @@ class Session:
             from ai_edge_quantizer import quantizer
         except ImportError as error:
             raise UsageError("quantising needs ai-edge-quantizer: pip install 'edge-infer[convert]'") from error
-        content = Path(source).read_bytes()
+        content = with_signature(Path(source).read_bytes())
         work = quantizer.Quantizer(content)
         _RECIPES[scheme](work)
         ranges: dict[str, Any] = {}
@@ -37,6 +37,33 @@ class Session:
         assert result.quantized_model is not None
         Path(output).write_bytes(bytes(result.quantized_model))
         return {"ranges": {name: _limits(qsv) for name, qsv in ranges.items() if "min" in qsv}}
+
+
+def with_signature(content: bytes) -> bytes:
+    """Return the model with names for its inputs and outputs, by which the quantiser feeds it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if model.signatureDefs:
+        return content
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs, signature.outputs = (
+        [_named(schema, b"%s_%d" % (kind, number), index) for number, index in enumerate(tensors)]
+        for kind, tensors in ((b"input", graph.inputs), (b"output", graph.outputs))
+    )
+    model.signatureDefs = [signature]
+    builder = flatbuffers.Builder(len(content) + 4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _named(schema: Any, name: bytes, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
 
 
 def _limits(qsv: Any) -> list[float]:
