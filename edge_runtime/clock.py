@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def monotonic_ns() -> int:
@@ -20,8 +21,13 @@ def wall_ns(moment_ns: int) -> int:
 def rfc3339(wall: int) -> str:
     """Format nanoseconds since 1970 as ``2026-11-22T06:38:00.123Z``."""
     seconds, rest = divmod(wall, 1_000_000_000)
-    stamp = datetime.fromtimestamp(seconds, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+    return f"{_to_the_second(seconds)}.{rest // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(seconds: int) -> str:
+    """Return the part that all predictions of one second have in common; formatting it costs as much as the rest."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def now_rfc3339() -> str:

@@ -19,13 +19,14 @@ from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import InputMismatchError, UsageError
 from edge_runtime.flow import Flow, Inlet
+from edge_runtime.outlets import DirectSink, Outlet, SinkWorker
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.protocols import Sink, Source
 from edge_runtime.report import Report
 from edge_runtime.sinks.policy import PublishPolicy, default_rule
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.store.state import StateDir, state_path
-from edge_runtime.workers import RunCounters, SinkWorker, StreamCounters
+from edge_runtime.workers import RunCounters, StreamCounters
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +134,10 @@ def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: P
         counters=made.counters,
         stop=made.stop,
     )
-    sinks = [
+    sinks: list[Outlet] = [DirectSink(report.sink, name="mqtt", counters=made.counters)]
+    sinks += [
         SinkWorker(sink, name=name, counters=made.counters)
-        for name, sink in _sinks(config, made, report, device=device, terminal=terminal)
+        for name, sink in _sinks(config, made, device=device, terminal=terminal)
     ]
     dispatcher = Dispatcher(
         policies={n: PublishPolicy(config.publish.policy or default_rule(live=live)) for n, live in made.live.items()},
@@ -169,8 +171,8 @@ def _run(config: Config, made: Run, broker: BrokerLink, *, device: str, state: P
     return RESTART if report.restart_wanted else _status(made)
 
 
-def _sinks(config: Config, made: Run, report: Report, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:
-    yield "mqtt", report.sink
+def _sinks(config: Config, made: Run, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:
+    """Yield what may wait for a disk or a terminal, each for a thread of its own."""
     if path := config.publish.jsonl:
         from edge_runtime.sinks.jsonl import JsonlSink
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edge_runtime.errors import StoreError
+from edge_runtime.outlets import Outlet, hand_to
 from edge_runtime.protocols import Handed
 from edge_runtime.sinks.policy import PublishPolicy
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.types import Prediction
-from edge_runtime.workers import SinkWorker, hand_to
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Dispatcher:
         policies: Mapping[str, PublishPolicy],
         live: Mapping[str, bool],
         sequences: SequenceStore,
-        sinks: Sequence[SinkWorker],
+        sinks: Sequence[Outlet],
         stop: threading.Event,
         limit: int | None = None,
         observers: Sequence[Callable[[Prediction], None]] = (),

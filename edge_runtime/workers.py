@@ -1,4 +1,4 @@
-"""Threads around the pipeline: one capture thread per source, prepare threads, one inference thread, one per sink.
+"""Threads around the pipeline: one capture thread per source, prepare threads, one inference thread.
 
 Plugins raise; only what is here retries, counts and logs. Every thread watches one event, ``stop``, and every thread's
 end is passed on downstream, so that a finite run drains and ends by itself.
@@ -7,14 +7,14 @@ end is passed on downstream, so that a finite run drains and ends by itself.
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge_runtime.clock import monotonic_ns
 from edge_runtime.errors import BadFrameError, EdgeRuntimeError, SourceError, SourceTimeoutError, UsageError
 from edge_runtime.pipeline import Pipeline
-from edge_runtime.protocols import Handed, Sink, Source
-from edge_runtime.queues import BoundedQueue, Intake, ReadySlot
+from edge_runtime.protocols import Source
+from edge_runtime.queues import Intake, ReadySlot
 from edge_runtime.schedule import Schedule
 from edge_runtime.types import Frame, Prediction, Prepared
 
@@ -24,10 +24,10 @@ READ_TIMEOUT_S = 0.25
 REOPEN_FIRST_S = 0.5
 REOPEN_MOST_S = 30.0
 MAX_ENGINE_FAILURES = 10
-SINK_QUEUE = 1024
 SKIPS_IN_FULL = 20
 SKIP_LOG_NS = 10_000_000_000
-DRAIN_TIMEOUT_S = 5.0
+IDLE_S = 0.1
+"""How often the second prepare thread looks whether it is needed."""
 
 StateListener = Callable[[str, str, str | None], None]
 """Called with stream, ``online | stalled | offline`` and the error, from the capture thread."""
@@ -240,7 +240,7 @@ class PrepareWorker:
         """Prepare frames until the sources have ended or the run stops."""
         while not self._stop.is_set() and not self._intake.finished:
             if self._number and not self._schedule.starved:
-                self._stop.wait(0.02)
+                self._stop.wait(IDLE_S)
                 continue
             stream = self._wait_for_room() if self._schedule.live_only else None
             if taken := self._intake.take(timeout_s=READ_TIMEOUT_S, stream=stream):
@@ -332,52 +332,3 @@ class InferenceWorker:
         if self._failures_in_a_row >= MAX_ENGINE_FAILURES:
             self._counters.fatal = error
             self._stop.set()
-
-
-class SinkWorker:
-    """Feeds one sink from a bounded queue in its own thread.
-
-    Overflow rule: predictions of files wait for room; those of live sources are dropped and counted, so that a blocked
-    disk or terminal never slows the camera or the broker.
-    """
-
-    def __init__(self, sink: Sink, *, name: str, counters: RunCounters) -> None:
-        self._sink = sink
-        self._counters = counters
-        self._queue: BoundedQueue[Handed] = BoundedQueue(SINK_QUEUE)
-        self._thread = guarded(f"sink-{name}", self._run, self._crashed)
-        self._failed = False
-
-    def start(self) -> None:
-        """Open the sink, in the calling thread so that its errors are the caller's, and start."""
-        self._sink.open()
-        self._thread.start()
-
-    def hand(self, handed: Handed, *, wait_s: float) -> None:
-        """Queue a prediction, waiting at most ``wait_s`` for room."""
-        if not self._failed and not self._queue.put(handed, timeout_s=wait_s):
-            self._counters.sink_dropped += 1
-
-    def close(self) -> None:
-        """Write what is queued, close the sink, end the thread."""
-        self._queue.close()
-        if self._thread.is_alive():
-            self._thread.join(DRAIN_TIMEOUT_S)
-
-    def _run(self) -> None:
-        try:
-            while not self._queue.finished:
-                if batch := self._queue.take(timeout_s=1.0):
-                    self._sink.write(batch)
-        finally:
-            self._sink.close()
-
-    def _crashed(self, error: BaseException) -> None:
-        self._failed = True
-        log.error("a sink failed and gets no more predictions: %s", error)
-
-
-def hand_to(workers: Sequence[SinkWorker], handed: Handed, *, live: bool, stop: threading.Event) -> None:
-    """Give one prediction to every sink; files wait for room, live sources do not."""
-    for worker in workers:
-        worker.hand(handed, wait_s=0.0 if live or stop.is_set() else DRAIN_TIMEOUT_S)

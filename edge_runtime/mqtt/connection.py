@@ -208,8 +208,9 @@ class MqttBus:
     def _wait(self, now_s: float) -> bool:
         """Sleep until there is something to do; return whether the socket may have something to say.
 
-        While acknowledgements are all that is expected, the socket is not watched for some milliseconds: the next
-        message then finds them waiting, one wake-up does for both, and publishing costs a third less CPU.
+        After something was sent, neither the socket nor the inbox is looked at for some milliseconds: what was
+        published meanwhile and the acknowledgements then go by one wake-up. Below 50 messages a second nothing waits
+        for that; above, messages travel in groups, and publishing costs half the CPU.
         """
         session = self._session
         patient = session.is_patient and not self._waiters and self._stop_by_s is None
@@ -217,7 +218,7 @@ class MqttBus:
         self._watch(session.link if session.link is not None and not patient else None)
         with self._lock:
             has_work = bool(self._inbox) or (session.online and self._routes.has_new)
-            self._sleeping = not has_work
+            self._sleeping = not has_work and not patient
         events = self._poll.poll(0 if has_work else math.ceil(timeout_s * 1000))
         self._sleeping = False
         readable = patient
