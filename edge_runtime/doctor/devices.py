@@ -11,7 +11,7 @@ from edge_runtime.doctor.machine import board
 from edge_runtime.doctor.software import BUNDLED_MODEL, TryModel, system_package
 from edge_runtime.engines import edgetpu
 from edge_runtime.engines.delegates import resolve_library
-from edge_runtime.engines.trial import try_model
+from edge_runtime.engines.trial import Trial, try_model
 from edge_runtime.errors import SourceUnavailableError, UsageError
 from edge_runtime.interpreter import RuntimeName
 from edge_runtime.sources.picamera import import_picamera2
@@ -82,7 +82,9 @@ def edge_tpu(
         return check("edge-tpu", "none", f"none on USB or PCIe{hint}; models run on the CPU")
     trial = attempt(model or BUNDLED_MODEL, library=library or edgetpu.LIBRARY, runtime=runtime)
     if trial.outcome != "works":
-        return check("edge-tpu", "fail", edgetpu.why_not(devices, library, trial), _next_command(devices, library))
+        return check(
+            "edge-tpu", "fail", edgetpu.why_not(devices, library, trial), _next_command(devices, library, trial, root)
+        )
     # Looked at again: with its firmware loaded the device has appeared anew, at its own speed.
     devices = edgetpu.find_edgetpus(root)
     places = ", ".join(device.place for device in devices) or "it"
@@ -108,11 +110,13 @@ def delegate(library: str, *, model: str | None, runtime: RuntimeName = "auto", 
     return check("delegate", "ok", f"{library} runs {'the' if model else 'the bundled'} model")
 
 
-def _next_command(devices: list[edgetpu.EdgeTpu], library: str | None) -> str:
+def _next_command(devices: list[edgetpu.EdgeTpu], library: str | None, trial: Trial, root: Path) -> str:
     quoted = next((device.problem.split("`")[1] for device in devices if "`" in device.problem), None)
     if quoted:
         return quoted
-    return "sudo apt install libedgetpu1-std" if library is None else "lsusb -d 18d1:9302; lsusb -d 1a6e:089a"
+    if library is None or trial.outcome == "crashes":
+        return edgetpu.install_command(root)
+    return "lsusb -d 18d1:9302 || lsusb -d 1a6e:089a"
 
 
 def _describe(camera: CameraInfo) -> str:

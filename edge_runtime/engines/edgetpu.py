@@ -20,6 +20,12 @@ USB_IDS: Final = frozenset({("1a6e", "089a"), ("18d1", "9302")})
 """Vendor and product of a Coral USB Accelerator: before its first use, and with its firmware loaded."""
 PCI_ID: Final = ("0x1ac1", "0x089a")
 USB_3_MBPS: Final = 5000
+BUILDS: Final = "https://github.com/feranick/libedgetpu/releases"
+"""Builds of libedgetpu for newer TensorFlow Lite than Coral's own packages, which crash with it (google-coral/edgetpu
+issue 812)."""
+_BUILD: Final = "16.0tf2.19.1-1"
+_DEBIAN: Final = frozenset({"bookworm", "trixie"})
+_ARCHITECTURES: Final = {"aarch64": "arm64", "x86_64": "amd64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,17 @@ def find_library(root: Path = Path("/"), environ: Mapping[str, str] | None = Non
     usual = ("usr/local/lib", f"usr/lib/{multiarch}", f"lib/{multiarch}", "usr/lib", "lib", "usr/lib64")
     paths = [folder / LIBRARY for folder in (*named, *(root / folder for folder in usual))]
     return next((str(path) for path in paths if path.is_file()), None)
+
+
+def install_command(root: Path = Path("/"), *, machine: str | None = None) -> str:
+    """Return the command that installs libedgetpu on this Debian, or the page with builds for other systems."""
+    release = _read(root / "etc/os-release")
+    codename = next((line[17:].strip('"') for line in release.splitlines() if line.startswith("VERSION_CODENAME=")), "")
+    architecture = _ARCHITECTURES.get(machine or os.uname().machine)
+    if codename not in _DEBIAN or architecture is None:
+        return f"see {BUILDS}"
+    package = f"libedgetpu1-std_{_BUILD}.{codename}_{architecture}.deb"
+    return f"curl -fLO {BUILDS}/download/{_BUILD.replace('tf', 'TF')}/{package} && sudo apt install ./{package}"
 
 
 def why_not(devices: Sequence[EdgeTpu], library: str | None, trial: Trial) -> str:

@@ -9,6 +9,7 @@ import pytest
 from edgetpu_trees import install_library, plug_usb
 
 from edge_runtime.doctor import devices
+from edge_runtime.engines.edgetpu import install_command
 from edge_runtime.engines.trial import Trial
 from edge_runtime.errors import SourceUnavailableError
 from edge_runtime.sources.v4l2 import CameraInfo
@@ -126,10 +127,15 @@ def test_a_slow_link_warns(tmp_path: Path) -> None:
     assert "480 Mbit/s: use a USB 3 port" in found.message
 
 
-def test_a_device_without_its_library_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outcome", ["fails", "crashes"])
+def test_a_library_that_is_missing_or_built_for_another_interpreter_says_what_to_install(
+    tmp_path: Path, outcome: Any
+) -> None:
     plug_usb(tmp_path)
-    found = devices.edge_tpu(tmp_path, attempt=trial(Trial("fails", "does not load")))
-    assert (found.status, found.do) == ("fail", "sudo apt install libedgetpu1-std")
+    if outcome == "crashes":
+        install_library(tmp_path)
+    found = devices.edge_tpu(tmp_path, attempt=trial(Trial(outcome, "it crashes (SIGSEGV)")))
+    assert (found.status, found.do) == ("fail", install_command(tmp_path))
 
 
 def test_a_model_for_an_edge_tpu_without_one_fails(tmp_path: Path) -> None:

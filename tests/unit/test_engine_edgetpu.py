@@ -6,7 +6,7 @@ import pytest
 from edgetpu_trees import install_library, plug_pcie, plug_usb
 
 from edge_runtime.engines import edgetpu
-from edge_runtime.engines.edgetpu import EdgeTpu, find_edgetpus, find_library, why_not
+from edge_runtime.engines.edgetpu import EdgeTpu, find_edgetpus, find_library, install_command, why_not
 from edge_runtime.engines.trial import Trial
 
 pytestmark = pytest.mark.runtime
@@ -72,6 +72,16 @@ def test_the_library_is_found_where_the_loader_looks(tmp_path: Path) -> None:
     named.mkdir()
     (named / "libedgetpu.so.1").touch()
     assert find_library(tmp_path, {"LD_LIBRARY_PATH": f"/nowhere:{named}"}) == str(named / "libedgetpu.so.1")
+
+
+def test_the_library_to_install_is_the_one_for_this_debian(tmp_path: Path) -> None:
+    assert install_command(tmp_path, machine="aarch64").startswith("see https://")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("ID=debian\nVERSION_CODENAME=trixie\n")
+    command = install_command(tmp_path, machine="aarch64")
+    assert command.startswith("curl -fLO https://")
+    assert command.endswith("sudo apt install ./libedgetpu1-std_16.0tf2.19.1-1.trixie_arm64.deb")
+    assert install_command(tmp_path, machine="riscv64").startswith("see https://")
 
 
 @pytest.mark.parametrize(
