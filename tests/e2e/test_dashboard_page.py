@@ -1,10 +1,12 @@
 """The dashboard as somebody sees it: real Chromium, real mosquitto, the real command."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from fake_fleet import FakeFleet, classified, prediction, stats
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from real_broker import eventually
 
 pytestmark = pytest.mark.e2e
 FLAGS = (
@@ -68,9 +71,16 @@ def fleet(mosquitto: Any) -> Iterator[FakeFleet]:
 
 @pytest.fixture
 def dashboard(edge_infer: Any, mosquitto: Any) -> str:
-    """The address that a running ``edge-infer dashboard`` printed."""
+    """The address that a running ``edge-infer dashboard`` printed, once it hears what is said on the broker."""
     process = edge_infer.start("dashboard", "--broker", mosquitto.url, "--listen", "127.0.0.1:0")
-    return address_from(process)
+    address = address_from(process)
+    eventually(lambda: broker_state(address) == "connected", what="the dashboard hearing the broker")
+    return address
+
+
+def broker_state(address: str) -> str:
+    with urllib.request.urlopen(f"{address}api/state", timeout=10) as answer:
+        return str(json.load(answer)["broker"]["state"])
 
 
 def address_from(process: "subprocess.Popen[str]") -> str:
