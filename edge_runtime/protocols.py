@@ -74,6 +74,8 @@ class Engine(Protocol):
     """``cpu``, ``edgetpu`` or the delegate library's path."""
     delegate_reason: str
     """Why this delegate and no other, one sentence for the log and for ``info``."""
+    threads: int
+    """Interpreter threads."""
 
     @property
     def runtime(self) -> str:

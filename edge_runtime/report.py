@@ -150,7 +150,7 @@ class Report:
 
     def _about_model(self) -> dict[str, Any]:
         if self._pipeline is None:
-            return {"model": None, "delegate": None, "delegate_reason": None, "runtime": None}
+            return {"model": None, "delegate": None, "delegate_reason": None, "runtime": None, "threads": None}
         engine = self._pipeline.engine
         spec = self._pipeline.spec
         return {
@@ -158,6 +158,7 @@ class Report:
             "delegate": engine.delegate,
             "delegate_reason": engine.delegate_reason,
             "runtime": engine.runtime,
+            "threads": engine.threads,
         }
 
 
