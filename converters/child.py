@@ -43,11 +43,11 @@ class StepReport:
 class Child:
     """A process that holds one ``Session`` of a module and calls its methods. One thread at a time.
 
-    ``module`` is one of ``converters.steps``, or a dotted name.
+    ``module`` is looked for in ``package``.
     """
 
-    def __init__(self, module: str, *, folder: Path, title: str) -> None:
-        self._module = module if "." in module else f"converters.steps.{module}"
+    def __init__(self, module: str, *, folder: Path, title: str, package: str = "converters.steps") -> None:
+        self._module = f"{package}.{module}".lstrip(".")
         self._title = title
         self._log = folder / f"{module}.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,0 +1,91 @@
+"""Write small models that no public set has: run once, in a process of its own, because TensorFlow is large.
+
+python make_models.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+from keras import layers
+from onnx import TensorProto, helper, numpy_helper
+
+
+def sequential(*parts: keras.Layer, shape: tuple[int | None, ...]) -> keras.Model:
+    return keras.Sequential([keras.Input(shape), *parts])
+
+
+def collapsing() -> keras.Model:
+    """What matters is thousands of times smaller than what is thrown away afterwards: 8 bits cannot hold both."""
+    model = sequential(layers.Dense(16, activation="relu"), layers.Dense(4), shape=(8,))
+    first, bias, second, last = model.get_weights()
+    first[:, 0] *= 1e5
+    second[0] = 0.0
+    model.set_weights([first, bias, second, last])
+    return model
+
+
+def broken() -> keras.Model:
+    model = sequential(layers.Dense(4), shape=(8,))
+    kernel, bias = model.get_weights()
+    kernel[2, 1] = np.nan
+    model.set_weights([kernel, bias])
+    return model
+
+
+def two_inputs() -> keras.Model:
+    one, other = keras.Input((4,)), keras.Input((4,))
+    return keras.Model([one, other], layers.Add()([one, other]))
+
+
+def picture_net(*before: keras.Layer, shape: tuple[int | None, ...] = (12, 16, 3)) -> keras.Model:
+    return sequential(
+        *before,
+        layers.Conv2D(8, 3, strides=2, padding="same"),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(5, activation="softmax"),
+        shape=shape,
+    )
+
+
+def write_onnx(path: Path, kind: str, *, batch: object = 1, side: object = 8) -> None:
+    generator = np.random.default_rng(3)
+    weights = numpy_helper.from_array(generator.normal(size=(4, 3, 3, 3)).astype(np.float32), "w")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "the_conv"), helper.make_node(kind, ["c"], ["y"], "the_last")]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list("nchw")[: 2 if kind == "Det" else 4])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+
+
+def main(folder: Path) -> None:
+    keras.utils.set_random_seed(1)
+    collapsing().save(folder / "collapsing.keras")
+    broken().save(folder / "broken.keras")
+    two_inputs().save(folder / "two_inputs.keras")
+    sequential(layers.Lambda(lambda x: x + 1), layers.Dense(2), shape=(8,)).save(folder / "lambda.keras")
+    sequential(layers.Lambda(lambda x: x + 1), layers.Dense(2), shape=(8,)).save(folder / "lambda.h5")
+    picture_net(layers.Rescaling(1 / 127.5, offset=-1.0)).save(folder / "rescaling.keras")
+    picture_net(shape=(None, None, 3)).save(folder / "open_size.keras")
+    keras.Sequential([keras.Input((20, 3)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(), layers.Dense(3)]).save(
+        folder / "window.keras"
+    )
+    picture_net().export(folder / "saved", verbose=False)
+    picture_net().save_weights(folder / "only.weights.h5")
+    write_onnx(folder / "square.onnx", "Relu")
+    write_onnx(folder / "open.onnx", "Relu", batch="N", side="side")
+    write_onnx(folder / "determinant.onnx", "Det")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,24 @@
+"""A step for child processes that fails in the ways native libraries do."""
+
+import os
+import signal
+
+from edge_runtime.errors import UsageError
+
+
+class Session:
+    def crash(self) -> None:
+        print("about to touch bad memory", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def refuse(self) -> None:
+        raise UsageError("give another file")
+
+    def stumble(self) -> None:
+        raise RuntimeError("something\nof a library")
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
+    def grow(self) -> dict[str, int]:
+        return {"size": len(bytearray(64 * 1024 * 1024))}

@@ -1,0 +1,47 @@
+"""Heavy steps run in children; what happens to a child is an error, not an end."""
+
+from pathlib import Path
+
+import pytest
+
+from converters.child import Child
+from edge_runtime.errors import ModelError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _findable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+def child(folder: Path) -> Child:
+    return Child("failing_step", folder=folder, title="a step", package="")
+
+
+def test_a_crash_names_the_signal_and_the_last_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ModelError, match="a step: the child process was ended by SIGSEGV; it said: about to touch"),
+        child(tmp_path) as one,
+    ):
+        one.call("crash")
+
+
+def test_a_child_that_leaves_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="ended with status 3"), child(tmp_path) as one:
+        one.call("leave")
+
+
+def test_errors_of_our_tree_keep_their_kind(tmp_path: Path) -> None:
+    with child(tmp_path) as one:
+        with pytest.raises(UsageError, match=r"^give another file$"):
+            one.call("refuse")
+        with pytest.raises(ModelError, match="a step: RuntimeError: something of a library"):
+            one.call("stumble")
+
+
+def test_time_and_memory_are_reported(tmp_path: Path) -> None:
+    with child(tmp_path) as one:
+        assert one.call("grow") == {"size": 64 * 1024 * 1024}
+        report = one.report
+    assert report.name == "a step"
+    assert report.peak_mb > 64
+    assert report.seconds > 0
