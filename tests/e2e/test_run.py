@@ -1,5 +1,6 @@
 """The daemon through its command: what reaches a real broker, and how each mistake ends."""
 
+import io
 import json
 import shutil
 import signal
@@ -126,6 +127,59 @@ def test_a_command_that_the_broker_kept_from_before_is_not_carried_out(
     )  # fmt: skip
     assert ended.status == 0
     assert not listener.on("edge-infer/porch/command/stop/result")
+
+
+def test_a_preview_without_a_model_gives_snapshots(
+    edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]
+) -> None:
+    (edge_infer.folder / "edge.toml").write_text(DEMO + "mask = [[0, 0, 640, 240]]\n")
+    listener = subscriber("edge-infer/porch/#")
+    running = edge_infer.start(
+        "--config", "edge.toml", "--model", "none", "--broker", mosquitto.url, "--device-id", "porch"
+    )  # fmt: skip
+    listener.wait_for(lambda ms: any(b'"online"' in m.payload for m in ms if m.topic.endswith("camera0/status")))
+    listener._client.publish("edge-infer/porch/command/snapshot", b"{}", qos=1)
+    (picture,) = listener.wait(1, topic="edge-infer/porch/camera0/snapshot")
+    with Image.open(io.BytesIO(picture.payload)) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert pixels.shape == (480, 640)
+    assert pixels[40:200, 200:].max() < 32 < pixels[280:].mean()
+    ended = edge_infer.finish(running, with_signal=signal.SIGTERM)
+    assert ended.status == 0, ended.err
+    assert not listener.on("edge-infer/porch/camera0/prediction")
+
+
+def test_home_assistant_is_told_and_untold(edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]) -> None:
+    (edge_infer.folder / "edge.toml").write_text(DEMO)
+    listener = subscriber("homeassistant/#")
+    words = ("--config", "edge.toml", "--model", DIGITS, "--broker", mosquitto.url, "--device-id", "porch")
+    assert edge_infer(*words, "--frames", "5", "--homeassistant").status == 0
+    topic = "homeassistant/device/edge_infer_porch/config"
+    document = json.loads(listener.wait(1, topic=topic)[0].payload)
+    assert document["cmps"]
+    assert document["o"]["name"]
+    assert edge_infer(*words, "--frames", "15").status == 0
+    listener.wait_for(lambda ms: [m for m in ms if m.topic == topic][-1].payload == b"")
+
+
+def test_statistics_have_every_key_of_the_contract(
+    edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]
+) -> None:
+    (edge_infer.folder / "edge.toml").write_text(f"{DEMO}[stats]\ninterval_s = 0.5\n")
+    listener = subscriber("edge-infer/porch/stats")
+    running = edge_infer.start(
+        "--config", "edge.toml", "--model", DIGITS, "--broker", mosquitto.url, "--device-id", "porch"
+    )  # fmt: skip
+    stats = json.loads(listener.wait(4)[-1].payload)
+    edge_infer.finish(running, with_signal=signal.SIGTERM)
+    assert set(stats) >= {
+        "uptime_s", "fps", "latency_ms", "cpu_percent", "memory_mb", "temperature_c", "throttled", "disk_free_mb",
+        "network", "outbox", "broker", "engine", "drift",
+    }  # fmt: skip
+    assert stats["broker"]["connected"] is True
+    assert stats["fps"]["inference"] > 1
+    assert stats["memory_mb"]["rss"] > 10
+    assert set(stats["latency_ms"]) == {"queue", "prepare", "wait", "invoke", "postprocess", "total"}
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
