@@ -24,7 +24,9 @@ from edge_runtime.mqtt.settings import Endpoint
 
 _INBOX_LIMIT = 20_000
 _IDLE_S = 1.0
-ACKNOWLEDGEMENT_PAUSE_S = 0.02
+GROUP_S = 0.02
+"""At more than about 30 messages a second they travel in groups, and wait this long at most for it."""
+_PATIENCE_S = 0.1  # below that an acknowledgement waits for the next message, this long at most
 _SLOW_DISK_S = 5.0  # how long the commit at the end may take before it is not waited for any more
 
 log = logging.getLogger("edge_runtime.mqtt")
@@ -72,6 +74,8 @@ class MqttBus:
         self._overflowed = 0
         self._waiters: list[_Waiter] = []
         self._sleeping = False
+        self._in_groups = False
+        self._taken_s = 0.0
         self._closed = False
         self._stop_by_s: float | None = None
         self._goodbye_at_s = 0.0
@@ -182,7 +186,7 @@ class MqttBus:
             now_s = self._now_s()
             try:
                 if opened:
-                    self._take_inbox()
+                    self._take_inbox(now_s)
                 session.step(now_s, readable=readable)
                 if not opened:  # while the first attempt is under way, and before any message is taken
                     opened = True
@@ -197,28 +201,33 @@ class MqttBus:
             readable = self._wait(now_s)
         self._finish()
 
-    def _take_inbox(self) -> None:
+    def _take_inbox(self, now_s: float) -> None:
         if not self._inbox:
             return
         with self._lock:
             taken, self._inbox = self._inbox, deque()
+        self._in_groups = now_s - self._taken_s < GROUP_S * 1.5
+        self._taken_s = now_s
         for message in taken:
             self._session.take(message)
 
     def _wait(self, now_s: float) -> bool:
         """Sleep until there is something to do; return whether the socket may have something to say.
 
-        After something was sent, neither the socket nor the inbox is looked at for some milliseconds: what was
-        published meanwhile and the acknowledgements then go by one wake-up. Below 50 messages a second nothing waits
-        for that; above, messages travel in groups, and publishing costs half the CPU.
+        While acknowledgements are all that is expected, the socket is not watched for a moment: the next message
+        finds them waiting, and one wake-up does for both. At high rates ``publish`` does not wake this thread either
+        during that moment, so that one wake-up does for several messages.
         """
         session = self._session
-        patient = session.is_patient and not self._waiters and self._stop_by_s is None
-        timeout_s = ACKNOWLEDGEMENT_PAUSE_S if patient else self._due_in_s(now_s)
+        patient = session.is_patient(now_s) and not self._waiters and self._stop_by_s is None
+        grouping = patient and self._in_groups
+        timeout_s = GROUP_S if grouping else self._due_in_s(now_s)
+        if patient:
+            timeout_s = min(timeout_s, _PATIENCE_S)
         self._watch(session.link if session.link is not None and not patient else None)
         with self._lock:
             has_work = bool(self._inbox) or (session.online and self._routes.has_new)
-            self._sleeping = not has_work and not patient
+            self._sleeping = not has_work and not grouping
         events = self._poll.poll(0 if has_work else math.ceil(timeout_s * 1000))
         self._sleeping = False
         readable = patient
@@ -279,7 +288,7 @@ class MqttBus:
     def _finish(self) -> None:
         with self._lock:
             self._closed = True
-        self._take_inbox()
+        self._take_inbox(self._now_s())
         self._session.end()
         left = self._delivery.close(self._now_s())
         with self._lock:

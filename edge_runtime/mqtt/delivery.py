@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from edge_runtime.errors import StoreError
 from edge_runtime.mqtt.outbox import Outbox
 
-COMMIT_CONNECTED_S = 0.4
-"""An unacknowledged message this old is committed. The promise says 0.5 s; the rest is for the commit itself."""
+COMMIT_CONNECTED_S = 0.3
+"""An unacknowledged message this old is committed. The promise says 0.5 s; the rest is for the connection's thread,
+which may look only every 0.1 s, and for the commit itself."""
 COMMIT_DISCONNECTED_S = 0.06
 """The same while disconnected, where 0.1 s is promised."""
 _DELETE_EVERY_S = 0.5

@@ -1,8 +1,7 @@
 """One life of one connection, from the attempt to its end, on top of paho-mqtt.
 
 paho keeps no messages here (a new client for each attempt, no window of its own) and runs no thread: the bus waits
-for the socket and calls ``read``, ``write`` and ``misc``. Measured here beside paho's own thread at 200 messages/s,
-that saves one wake-up per message; see docs/mqtt.md.
+for the socket and calls ``read``, ``write`` and ``misc``.
 """
 
 import errno
@@ -17,6 +16,8 @@ from edge_runtime.mqtt.settings import Endpoint
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+
+    from edge_runtime.mqtt.client import LeanClient
 
 CONNECT_TIMEOUT_S = 5.0
 WINDOW = 100
@@ -50,7 +51,7 @@ class Link:
         self._endpoint = endpoint
         self._client_id = client_id
         self._will = will
-        self._client: Client | None = None
+        self._client: LeanClient | None = None
         self._socket: socket.socket | None = None
         self._sent: dict[int, Message] = {}
         self._refusal: BrokerError | None = None
@@ -78,12 +79,13 @@ class Link:
         self._socket = opened
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _make_client(self) -> "Client":
-        from paho.mqtt.client import Client
+    def _make_client(self) -> "LeanClient":
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+        from edge_runtime.mqtt.client import LeanClient
+
         five = self._endpoint.protocol == "5"
-        client = Client(
+        client = LeanClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if five else True,
@@ -91,8 +93,6 @@ class Link:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(0)  # the window is ours
-        client.max_queued_messages_set(0)
         url = self._endpoint.url
         if url.username is not None:
             client.username_pw_set(url.username, url.password)
@@ -103,7 +103,7 @@ class Link:
             client.will_set(self._will[0], self._will[1], qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.on_log = self._on_log
@@ -138,8 +138,11 @@ class Link:
                 return False
             self._client.publish(message.topic, message.payload, 0, message.retain)
             return True
-        info = self._client.publish(message.topic, message.payload, 1, message.retain)
-        self._sent[info.mid] = message
+        try:
+            mid = self._client.send(message.topic, message.payload, retain=message.retain)
+        except OSError as error:
+            raise self._lost() from error
+        self._sent[mid] = message
         return True
 
     def _is_clogged(self) -> bool:
@@ -221,17 +224,20 @@ class Link:
         if flags.is_disconnect_packet_from_server and self._refusal is None:
             self._refusal = BrokerError(f"{self._endpoint.url} ended the connection: {reason}")
 
-    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_acknowledged(self, mid: int, reason: int) -> None:
         message = self._sent.pop(mid, None)
         if message is None:
-            return  # QoS 0: written
+            return
         self.has_acknowledged = True
-        if not reason.is_failure:
+        if reason < 0x80:
             self.acknowledged.append(Acknowledgement(message, None))
-        elif reason.value in _REFUSED_FOR_GOOD:
-            self.acknowledged.append(Acknowledgement(message, str(reason)))
+            return
+        from edge_runtime.mqtt.client import explain_reason
+
+        if reason in _REFUSED_FOR_GOOD:
+            self.acknowledged.append(Acknowledgement(message, explain_reason(reason)))
         else:  # quota exceeded and the like: to be sent again, in order, over a new connection
-            self._refusal = BrokerError(f"{self._endpoint.url} could not take a message: {reason}")
+            self._refusal = BrokerError(f"{self._endpoint.url} could not take a message: {explain_reason(reason)}")
 
     def _on_message(self, _client: "Client", _data: Any, message: Any) -> None:
         self.received.append((message.topic, message.payload, message.retain))

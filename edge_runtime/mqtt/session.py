@@ -28,6 +28,7 @@ _QUIET_START_S = 0.5  # failures this early are not worth a line: the broker may
 _REPEAT_WARNING_S = 600.0
 _CAREFUL_AFTER, _GIVE_UP_AFTER = 2, 5  # connections in a row that ended over the same message
 _MISC_S = 1.0
+_ATTENTIVE_S = 5.0  # after a message arrived the next one is not kept waiting
 
 log = logging.getLogger("edge_runtime.mqtt")
 
@@ -75,6 +76,7 @@ class Session:
         self._goodbye: Message | None = None
         self._opened_s = self._attempt_at_s = now_s
         self._since_s = self._progress_s = self._misc_at_s = now_s
+        self._heard_s = -math.inf
         self._suspected: Message | None = None
         self._strikes = 0
         self._untried = True
@@ -98,11 +100,16 @@ class Session:
         """Whether the longer commit interval holds; so it does during the first moments, which usually end well."""
         return self.online or (self._untried and now_s - self._opened_s < _QUIET_START_S)
 
-    @property
-    def is_patient(self) -> bool:
+    def is_patient(self, now_s: float) -> bool:
         """Whether acknowledgements are all that is waited for, and may be read a little later."""
         link = self.link
-        return self.online and link is not None and 0 < link.in_flight < link.window and not link.wants_write
+        return (
+            self.online
+            and link is not None
+            and 0 < link.in_flight < link.window
+            and not link.wants_write
+            and now_s - self._heard_s > _ATTENTIVE_S
+        )
 
     def is_idle(self) -> bool:
         """Whether the broker has all it can get: everything, or while it is away everything that is not retained."""
@@ -254,6 +261,7 @@ class Session:
             if self._suspected is not None and self._suspected.done:
                 self._suspected, self._strikes = None, 0
         while link.received:
+            self._heard_s = now_s
             topic, payload, retained = link.received.popleft()
             self._routes.dispatch(topic, payload, retained=retained)
         if link.refused_subscriptions:
