@@ -55,6 +55,7 @@ class Intake:
         self._ticket = 0
         self._something = Gate()
         self._room = {stream: Gate() for stream in self._pending}
+        self._ended = threading.Event()
 
     def offer(self, frame: Frame) -> bool:
         """Put a live frame in; True when it displaced an older one."""
@@ -106,6 +107,12 @@ class Intake:
         with self._lock:
             self._open.discard(stream)
             self._something.set(is_open=self._waits() or not self._open)
+            if not self._open:
+                self._ended.set()
+
+    def wait_ended(self, timeout_s: float) -> bool:
+        """Wait until every stream has ended, its last frame perhaps still in here; False when some go on."""
+        return self._ended.wait(timeout_s)
 
     @property
     def finished(self) -> bool:

@@ -27,8 +27,9 @@ MAX_ENGINE_FAILURES = 10
 SKIPS_IN_FULL = 20
 SKIP_LOG_NS = 10_000_000_000
 IDLE_S = 0.1
-"""How often the second prepare thread looks whether it is needed."""
+"""How often the second prepare thread looks whether it is needed, and whether the run has been stopped."""
 
+Clock = Callable[[], int]
 StateListener = Callable[[str, str, str | None], None]
 """Called with stream, ``online | stalled | offline`` and the error, from the capture thread."""
 
@@ -73,15 +74,16 @@ def guarded(name: str, body: Callable[[], None], on_crash: Callable[[BaseExcepti
 class SkipLog:
     """Says what was skipped: the first few in full, then once in a while how many more."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, *, clock: Clock = monotonic_ns) -> None:
         self._stream = stream
+        self._clock = clock
         self._said = 0
         self._unsaid = 0
         self._next_ns = 0
 
     def add(self, error: BadFrameError, *, what: str | None = None) -> None:
         """Count one broken frame and log it, or not yet."""
-        now_ns = monotonic_ns()
+        now_ns = self._clock()
         if self._said >= SKIPS_IN_FULL and now_ns < self._next_ns:
             self._unsaid += 1
             return
@@ -92,8 +94,12 @@ class SkipLog:
         self._next_ns = now_ns + SKIP_LOG_NS
 
 
+class _StalledError(SourceError):
+    """A source is open and silent; its state has been told."""
+
+
 class CaptureWorker:
-    """Keeps one source open and moves its frames into the intake."""
+    """Keeps one source open and moves its frames into the intake. ``run`` is the body of one thread."""
 
     def __init__(
         self,
@@ -105,50 +111,56 @@ class CaptureWorker:
         stop: threading.Event,
         on_state: StateListener,
         max_fps: float | None = None,
+        clock: Clock = monotonic_ns,
     ) -> None:
         self._source = source
         self._stream = stream
         self._intake = intake
         self._run_counters = counters
         self._counters = counters.streams.setdefault(stream, StreamCounters())
-        self._skips = SkipLog(stream)
+        self._clock = clock
+        self._skips = SkipLog(stream, clock=clock)
         self._stop = stop
         self._on_state = on_state
         self._interval_ns = int(1e9 / max_fps) if max_fps else 0
-        self._next_ns = 0
+        self._due_ns = 0
         self._opened_once = False
         self._state: str | None = None
 
     def run(self) -> None:
         """Open, read, reopen with back-off and jitter until the source ends or the run stops."""
-        delay_s = REOPEN_FIRST_S
         try:
-            while not self._stop.is_set():
-                frames_before = self._counters.captured
-                try:
-                    self._source.open()
-                    self._opened_once = True
-                    self._read_until_end()
-                    self._set_state("offline", None)
-                    return
-                except UsageError as error:
-                    self._run_counters.fatal = self._run_counters.fatal or error
-                    self._stop.set()
-                    return
-                except EdgeRuntimeError as error:
-                    self._set_state("offline", str(error))
-                    if not (self._may_retry(error)):
-                        return
-                    log.warning("%s: %s; trying again", self._stream, error)
-                finally:
-                    self._source.close()
-                if self._counters.captured > frames_before:
-                    delay_s = REOPEN_FIRST_S
-                self._counters.reopened += 1
-                self._stop.wait(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not secrecy
-                delay_s = min(delay_s * 2, REOPEN_MOST_S)
+            self._keep_open()
         finally:
             self._intake.finish(self._stream)
+
+    def _keep_open(self) -> None:
+        delay_s = REOPEN_FIRST_S
+        while not self._stop.is_set():
+            frames_before = self._counters.captured
+            try:
+                self._source.open()
+                self._opened_once = True
+                self._read_until_end()
+                self._set_state("offline", None)
+                return
+            except UsageError as error:
+                self._run_counters.fatal = self._run_counters.fatal or error
+                self._stop.set()
+                return
+            except EdgeRuntimeError as error:
+                if not isinstance(error, _StalledError):
+                    self._set_state("offline", str(error))
+                if not self._may_retry(error):
+                    return
+                log.warning("%s: %s; trying again", self._stream, error)
+            finally:
+                self._source.close()
+            if self._counters.captured > frames_before:
+                delay_s = REOPEN_FIRST_S
+            self._counters.reopened += 1
+            self._stop.wait(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not secrecy
+            delay_s = min(delay_s * 2, REOPEN_MOST_S)
 
     def _may_retry(self, error: EdgeRuntimeError) -> bool:
         if not self._opened_once:
@@ -160,7 +172,7 @@ class CaptureWorker:
         return False
 
     def _read_until_end(self) -> None:
-        last_frame_ns = monotonic_ns()
+        last_frame_ns = self._clock()
         while not self._stop.is_set():
             try:
                 frame = self._source.read(READ_TIMEOUT_S)
@@ -168,7 +180,7 @@ class CaptureWorker:
                 self._check_stall(last_frame_ns)
                 continue
             except BadFrameError as error:
-                last_frame_ns = monotonic_ns()
+                last_frame_ns = self._clock()
                 self._counters.captured += 1
                 self._counters.bad += 1
                 self._skips.add(error)
@@ -183,25 +195,34 @@ class CaptureWorker:
 
     def _deliver(self, frame: Frame) -> None:
         if self._source.live:
-            if self._interval_ns and frame.arrived_ns < self._next_ns:
-                return
-            self._next_ns = max(self._next_ns + self._interval_ns, frame.arrived_ns)
-            if self._intake.offer(frame):
+            if self._is_due(frame.arrived_ns) and self._intake.offer(frame):
                 self._counters.dropped += 1
             return
-        if self._interval_ns and (ahead_ns := self._next_ns - monotonic_ns()) > 0:
+        if (ahead_ns := self._due_ns - self._clock()) > 0:
             self._stop.wait(ahead_ns / 1e9)
-        self._next_ns = monotonic_ns() + self._interval_ns
+        if self._interval_ns:
+            self._due_ns = self._clock() + self._interval_ns
         while not self._stop.is_set() and not self._intake.put(frame, timeout_s=READ_TIMEOUT_S):
             pass
 
+    def _is_due(self, arrived_ns: int) -> bool:
+        """Thin out to the rate asked for: counted from when a frame was due, after a pause from now."""
+        if not self._interval_ns:
+            return True
+        if arrived_ns < self._due_ns:
+            return False
+        next_ns = self._due_ns + self._interval_ns
+        self._due_ns = next_ns if next_ns > arrived_ns else arrived_ns + self._interval_ns
+        return True
+
     def _check_stall(self, last_frame_ns: int) -> None:
         limit_s = self._source.stall_after_s
-        silent_s = (monotonic_ns() - last_frame_ns) / 1e9
+        silent_s = (self._clock() - last_frame_ns) / 1e9
         if limit_s is None or silent_s < limit_s:
             return
-        self._set_state("stalled", f"no frame for {silent_s:.0f} s")
-        raise SourceError(f"no frame for {silent_s:.0f} s")
+        silence = f"no frame for {silent_s:.0f} s"
+        self._set_state("stalled", silence)
+        raise _StalledError(silence)
 
     def _set_state(self, state: str, error: str | None) -> None:
         if state != self._state:
@@ -226,28 +247,31 @@ class PrepareWorker:
         schedule: Schedule,
         counters: RunCounters,
         stop: threading.Event,
+        clock: Clock = monotonic_ns,
     ) -> None:
         self._pipeline = pipeline
         self._number = number
+        self._clock = clock
         self._intake = intake
         self._ready = ready
         self._schedule = schedule
         self._counters = counters
         self._stop = stop
-        self._skips = {stream: SkipLog(stream) for stream in counters.streams}
+        self._skips = {stream: SkipLog(stream, clock=clock) for stream in counters.streams}
 
     def run(self) -> None:
         """Prepare frames until the sources have ended or the run stops."""
         while not self._stop.is_set() and not self._intake.finished:
             if self._number and not self._schedule.starved:
-                self._stop.wait(IDLE_S)
+                if self._intake.wait_ended(IDLE_S):
+                    return  # the first worker does the rest
                 continue
             stream = self._wait_for_room() if self._schedule.live_only else None
             if taken := self._intake.take(timeout_s=READ_TIMEOUT_S, stream=stream):
                 self._prepare(*taken)
 
     def _prepare(self, ticket: int, frame: Frame, live: bool) -> None:
-        started_ns = monotonic_ns()
+        started_ns = self._clock()
         try:
             prepared = self._pipeline.prepare(frame)
         except BadFrameError as error:
@@ -259,7 +283,7 @@ class PrepareWorker:
             self._counters.fatal = self._counters.fatal or error
             self._stop.set()
             return
-        self._schedule.prepared(monotonic_ns() - started_ns)
+        self._schedule.prepared(self._clock() - started_ns)
         if not live:
             self._ready.put(ticket, prepared, stop=self._stop)
             return
@@ -274,11 +298,11 @@ class PrepareWorker:
         while not self._stop.is_set():
             waiting = self._ready.peek()
             if waiting is None:
-                if (hold_s := self._schedule.hold_s(monotonic_ns())) > 0:
+                if (hold_s := self._schedule.hold_s(self._clock())) > 0:
                     self._stop.wait(hold_s)
                 return None
             stream = waiting.frame.stream
-            if self._schedule.too_old(waiting.ready_ns, monotonic_ns()) and self._intake.has(stream):
+            if self._schedule.too_old(waiting.ready_ns, self._clock()) and self._intake.has(stream):
                 return stream
             self._ready.wait_free(timeout_s=0.01)
         return None
@@ -323,7 +347,11 @@ class InferenceWorker:
             self._schedule.invoke_ended(monotonic_ns())
         self._failures_in_a_row = 0
         self._counters.inferred += 1
-        self._hand_over(prediction)
+        try:
+            self._hand_over(prediction)
+        except EdgeRuntimeError as error:  # there is no number left for it
+            self._counters.fatal = self._counters.fatal or error
+            self._stop.set()
 
     def _count_failure(self, error: EdgeRuntimeError) -> None:
         self._counters.engine_failures += 1

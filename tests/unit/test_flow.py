@@ -1,0 +1,181 @@
+"""All threads of a run together: order, losses, ends and stops."""
+
+import os
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+from flow_parts import DEADLINE_S, FakePipeline, ScriptedSource, bad, ends, frame, started
+
+from edge_runtime.errors import SourceError
+from edge_runtime.flow import Flow, Inlet
+from edge_runtime.types import Frame, Prediction
+from edge_runtime.workers import RunCounters
+
+
+class Ran:
+    """A flow over scripted sources, run to its end in a thread of its own."""
+
+    def __init__(self, sources: dict[str, ScriptedSource], pipeline: FakePipeline, **options: Any) -> None:
+        self.predictions: list[Prediction] = []
+        self.counters = RunCounters()
+        self.stop = threading.Event()
+        self.states: list[tuple[str, str]] = []
+        self._flow = Flow(
+            {name: Inlet(source) for name, source in sources.items()},  # type: ignore[arg-type]
+            counters=self.counters,
+            stop=self.stop,
+            on_state=lambda stream, state, _: self.states.append((stream, state)),
+        )
+        hand_over = options.pop("hand_over", self.predictions.append)
+        self.thread = started(lambda: self._flow.run(pipeline, hand_over))[0]  # type: ignore[arg-type]
+
+    def sequences(self, stream: str) -> list[int]:
+        return [prediction.sequence for prediction in self.predictions if prediction.stream == stream]
+
+
+def files(stream: str, count: int, **options: Any) -> ScriptedSource:
+    return ScriptedSource((frame(number, stream) for number in range(count)), **options)
+
+
+def test_files_keep_their_order_although_two_threads_prepare_them() -> None:
+    # Some pictures take longer than others, and all longer than an invoke: both threads are at work.
+    chance = random.Random(3)
+    took = {number: chance.choice([0.0002, 0.001, 0.004]) for number in range(300)}
+    by_thread: dict[str, int] = {}
+
+    def prepare(of: Frame) -> None:
+        name = threading.current_thread().name
+        by_thread[name] = by_thread.get(name, 0) + 1
+        time.sleep(took[of.sequence])
+
+    ran = Ran({"images0": files("images0", 300)}, FakePipeline(on_prepare=prepare))
+
+    assert ends(ran.thread)
+    assert ran.sequences("images0") == list(range(300))
+    assert ran.counters.inferred == 300
+    assert ran.counters.streams["images0"].dropped == 0
+    assert len(by_thread) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_bad_pictures_are_left_out_and_the_others_stay_in_order() -> None:
+    def prepare(of: Frame) -> None:
+        time.sleep(0.001)
+        if of.sequence % 3 == 0:
+            raise bad()
+
+    ran = Ran({"images0": files("images0", 60)}, FakePipeline(on_prepare=prepare))
+
+    assert ends(ran.thread)
+    assert ran.sequences("images0") == [n for n in range(60) if n % 3]
+    assert ran.counters.streams["images0"].bad == 20
+
+
+def test_live_frames_are_inferred_or_counted_as_dropped() -> None:
+    source = files("camera0", 2000, live=True)
+    ran = Ran({"camera0": source}, FakePipeline(on_infer=lambda _: time.sleep(0.0005)))
+
+    assert ends(ran.thread)
+    counts = ran.counters.streams["camera0"]
+    got = ran.sequences("camera0")
+    assert counts.captured == 2000 == len(got) + counts.dropped
+    assert got == sorted(set(got))
+    assert got[-1] == 1999  # the newest is never the one that is dropped
+
+
+def test_two_live_sources_are_served_in_turn() -> None:
+    sources = {
+        name: files(name, 10**9, live=True, before_read=lambda: time.sleep(0.0005)) for name in ("camera0", "camera1")
+    }
+    ran = Ran(sources, FakePipeline(on_infer=lambda _: time.sleep(0.002)))
+    deadline = time.monotonic() + DEADLINE_S
+    while len(ran.predictions) < 60 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    ran.stop.set()
+
+    assert ends(ran.thread)
+    first, second = (len(ran.sequences(name)) for name in sources)
+    assert min(first, second) > 15
+
+
+def test_a_source_that_is_gone_does_not_slow_the_other() -> None:
+    dead = ScriptedSource([SourceError("unplugged")] * 1000, live=True)
+    ran = Ran({"camera0": dead, "images0": files("images0", 200)}, FakePipeline())
+    deadline = time.monotonic() + DEADLINE_S
+    while len(ran.predictions) < 200 and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    assert ran.sequences("images0") == list(range(200))
+    assert ("camera0", "offline") in ran.states
+    ran.stop.set()
+    assert ends(ran.thread)
+
+
+def test_files_beside_a_camera_lose_nothing() -> None:
+    camera = files("camera0", 300, live=True, before_read=lambda: time.sleep(0.0002))
+    ran = Ran({"camera0": camera, "images0": files("images0", 100)}, FakePipeline())
+
+    assert ends(ran.thread)
+    assert ran.sequences("images0") == list(range(100))
+    counts = ran.counters.streams["camera0"]
+    assert counts.captured == len(ran.sequences("camera0")) + counts.dropped
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("after", [1, 2, 7, 40])
+def test_a_stop_ends_every_thread_wherever_they_are(live: bool, after: int) -> None:
+    stop_at = threading.Event()
+
+    def hand_over(prediction: Prediction) -> None:
+        if prediction.sequence >= after:
+            stop_at.set()
+
+    endless = ScriptedSource((frame(n, "camera0") for n in range(10**9)), live=live)
+    ran = Ran({"camera0": endless}, FakePipeline(), hand_over=hand_over)
+
+    assert stop_at.wait(DEADLINE_S)
+    ran.stop.set()
+    assert ends(ran.thread)
+    assert endless.closed == 1
+
+
+def test_a_stop_while_nothing_comes_ends_every_thread() -> None:
+    ran = Ran({"camera0": ScriptedSource([], live=True, endless=True)}, FakePipeline())
+
+    ran.stop.set()
+
+    assert ends(ran.thread)
+
+
+@pytest.mark.parametrize("where", ["prepare", "infer", "hand over", "read"])
+def test_an_unexpected_error_anywhere_ends_the_run_with_a_sentence(where: str) -> None:
+    def crash(*_: Any) -> None:
+        raise ZeroDivisionError("a plugin's mistake")
+
+    pipeline = FakePipeline(
+        on_prepare=crash if where == "prepare" else lambda _: None,
+        on_infer=crash if where == "infer" else lambda _: None,
+    )
+    source = files("camera0", 10**6, live=True, before_read=crash if where == "read" else lambda: None)
+    ran = Ran({"camera0": source}, pipeline, **({"hand_over": crash} if where == "hand over" else {}))
+
+    assert ends(ran.thread)
+    assert ran.counters.fatal is not None
+    assert "a plugin's mistake" in str(ran.counters.fatal)
+
+
+def test_frames_without_a_model_are_shown_and_counted_to_a_limit() -> None:
+    seen: list[Frame] = []
+    stop = threading.Event()
+    source = ScriptedSource((frame(n, "camera0") for n in range(10**6)), live=True)
+    flow = Flow(
+        {"camera0": Inlet(source)},  # type: ignore[arg-type]
+        counters=RunCounters(),
+        stop=stop,
+        on_state=lambda *_: None,
+    )
+
+    assert ends(*started(lambda: flow.preview(seen.append, limit=5)))
+    assert len(seen) == 5
