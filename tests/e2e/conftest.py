@@ -38,7 +38,7 @@ class EdgeInfer:
 
     def __call__(self, *words: str | Path, timeout_s: float = 60.0, **environment: str) -> Ended:
         done = subprocess.run(
-            [sys.executable, "-m", "edge_runtime.cli", *map(str, words)],
+            [sys.executable, "-m", "edge_runtime", *map(str, words)],
             cwd=self.folder,
             env=self.environment | environment,
             capture_output=True,
@@ -50,7 +50,7 @@ class EdgeInfer:
 
     def start(self, *words: str | Path, **environment: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime.cli", *map(str, words)],
+            [sys.executable, "-m", "edge_runtime", *map(str, words)],
             cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
