@@ -32,8 +32,10 @@ _HEAP_KEEPS_BYTES: Final = 98_000
 class Memory:
     """The parts of a model's memory in bytes; ``total_bytes`` is their sum, ``process_bytes`` the whole program's."""
 
+    planned: Arena
+    """Of the interpreter alone, as it plans without XNNPACK: what the lifetimes of the tensors ask for."""
     arena: Arena
-    """Of the interpreter; without what XNNPACK keeps to itself."""
+    """Of the interpreter under this runtime; without what XNNPACK keeps to itself."""
     workspace_bytes: int
     """XNNPACK's own intermediate tensors."""
     packed_bytes: int
@@ -64,8 +66,10 @@ def estimate_memory(
     parts = delegation(graph, runtime=runtime, enabled=xnnpack)
     taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
     plain = [node for node in graph.nodes if parts.segment[node.index] is None]
+    planned = plan_arena(graph)
     return Memory(
-        arena=plan_arena(graph, parts),
+        planned=planned,
+        arena=plan_arena(graph, parts) if taken else planned,
         workspace_bytes=plan_workspace(graph, parts),
         packed_bytes=sum(packed_bytes(graph, node) for node in taken) + _blocks_bytes(graph, plain),
         table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=pointer_bytes) for node in taken),

@@ -1,0 +1,96 @@
+"""Which operators an Edge TPU would run, by the published rules, without its compiler.
+
+The rules (coral.ai/docs/edgetpu/models-intro): 8-bit tensors of constant size, batch 1, supported operators only; from
+the first operator that is not, everything runs on the processor. The chip keeps about 8 MB of weights; more of them are
+sent with every inference. The real compiler knows limits that are not published, so a mapping is a prediction.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.analysis.cost import costs
+from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.profile import EdgeTpu
+from edge_runtime.model_file import EDGETPU_OPERATOR
+
+SUPPORTED: Final = frozenset(
+    {
+        "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
+        "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU",
+        "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUARED_DIFFERENCE",
+        "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    }
+)  # fmt: skip
+_8_BIT: Final = frozenset({"int8", "uint8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Where each operator would run."""
+
+    compiled: bool
+    """The model has been compiled for an Edge TPU already; nothing more is known of its operators."""
+    mapped: tuple[bool, ...]
+    """Per operator: on the Edge TPU."""
+    blocker: int | None
+    """The first operator behind the mapped ones that is not supported."""
+    reason: str | None
+    weight_bytes: int
+    """Of the mapped operators."""
+    macs: int
+
+    @property
+    def fraction(self) -> float:
+        """Return the share of operators on the Edge TPU."""
+        return sum(self.mapped) / len(self.mapped) if self.mapped else 0.0
+
+
+def map_operators(graph: Graph) -> Mapping:
+    """Return the predicted mapping. Operators before the first supported one (a QUANTIZE of floats) stay outside."""
+    if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
+        mapped = tuple(node.name == EDGETPU_OPERATOR for node in graph.nodes)
+        return Mapping(True, mapped, None, None, graph.model.size_bytes, 0)
+    reasons = [_obstacle(graph, node) for node in graph.nodes]
+    begin = next((index for index, reason in enumerate(reasons) if reason is None), len(reasons))
+    end = next((index for index in range(begin, len(reasons)) if reasons[index]), len(reasons))
+    mapped = tuple(begin <= index < end for index in range(len(reasons)))
+    blocker = end if end < len(reasons) else None
+    if begin == len(reasons) and reasons:
+        blocker = 0
+    found = costs(graph)
+    return Mapping(
+        compiled=False,
+        mapped=mapped,
+        blocker=blocker,
+        reason=reasons[blocker] if blocker is not None else None,
+        weight_bytes=sum(cost.weight_bytes for cost, inside in zip(found, mapped, strict=True) if inside),
+        macs=sum(cost.macs for cost, inside in zip(found, mapped, strict=True) if inside),
+    )
+
+
+def edgetpu_ms(mapping: Mapping, device: EdgeTpu) -> float:
+    """Return the predicted time of the mapped part; what runs on the processor comes on top."""
+    if not any(mapping.mapped):
+        return 0.0
+    streamed = max(0.0, mapping.weight_bytes - device.cache_mb * 1e6)
+    return device.base_ms + device.ms_per_gmac * mapping.macs / 1e9 + streamed / (device.stream_gb_per_s * 1e6)
+
+
+def _obstacle(graph: Graph, node: Node) -> str | None:
+    """Return why an operator cannot run on an Edge TPU, or None."""
+    if node.custom or node.name not in SUPPORTED:
+        return f"{node.name} is not supported"
+    for index in (*node.inputs, *node.outputs):
+        if index < 0 or graph.constant[index]:
+            continue
+        tensor = graph.tensors[index]
+        if tensor.type.name not in _8_BIT and not tensor.is_variable:
+            return f"{node.name} has a {tensor.type.name} tensor; only 8-bit ones map"
+        if tensor.shape and len(tensor.shape) > 3 and tensor.shape[0] > 1:
+            return f"{node.name} has a batch of {tensor.shape[0]}; only 1 maps"
+    if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}:
+        weights = graph.operand(node, 1)
+        if weights is None or not graph.constant[weights.index]:
+            return f"{node.name} computes its weights; they must be constant"
+    return None

@@ -1,0 +1,165 @@
+"""How long a model takes on a device: a sum over its operators, each by the kernel that runs it.
+
+An operator takes ``MACs / speed + bytes / bandwidth + overhead``; its MACs are rounded up to what the kernel computes
+(channels in groups that depend on the processor). Under LiteRT the sum over single operators is within a
+few percent of the whole model (docs/static-inference.md). Pure functions.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Final, Literal
+
+from edge_runtime.analysis.cost import Cost, costs
+from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.profile import ElementType, Kernel, Profile
+from edge_runtime.analysis.xnnpack import RuntimeName, delegation
+
+Kind = Literal["dense", "window", "depthwise", "values", "nothing"]
+_DENSE: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
+_WINDOW: Final = frozenset({"TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE"})
+_VIEWS: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
+# Measured per value, against copying and adding, on x86-64 with ai-edge-litert 2.3.0.
+_DELEGATED_WEIGHTS: Final = {"RESIZE_BILINEAR": 6.0, "MEAN": 4.0, "MUL": 2.5, "LOG": 3.0, "SUB": 2.0}
+_PLAIN_WEIGHTS: Final = {
+    "RFFT2D": 20.0, "COMPLEX_ABS": 7.0, "SUB": 30.0, "MUL": 30.0, "DIV": 30.0, "ADD": 2.0, "SOFTMAX": 4.0,
+    "TFLite_Detection_PostProcess": 5.0, "ARG_MAX": 2.0, "ARG_MIN": 2.0, "RESIZE_BILINEAR": 10.0,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 20.0, "LSTM": 20.0, "BIDIRECTIONAL_SEQUENCE_LSTM": 20.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one operator asks of a kernel."""
+
+    kind: Kind
+    type: ElementType
+    delegated: bool
+    """Whether XNNPACK runs it."""
+    macs: int
+    channels: int
+    """Output channels; a kernel rounds them up to whole groups. 0 where there is nothing to round."""
+    depth: int
+    """Input channels that are summed at a time, likewise."""
+    bytes_moved: int
+    values: int
+    weight: float
+    """How much more a value of this operator costs than a usual one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLatency:
+    """One operator's predicted time."""
+
+    work: Work
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A prediction for one inference, with the interval it is meant to lie in."""
+
+    profile: str
+    threads: int
+    ms: float
+    low_ms: float
+    high_ms: float
+    nodes: tuple[NodeLatency, ...]
+
+    @property
+    def undelegated_ms(self) -> float:
+        """Return the part of the time that goes into operators XNNPACK does not take."""
+        return sum(node.ms for node in self.nodes if not node.work.delegated)
+
+
+def predict_latency(
+    graph: Graph, profile: Profile, *, threads: int | None = None, runtime: RuntimeName = "litert", xnnpack: bool = True
+) -> Latency:
+    """Predict one inference; ``threads`` are all cores unless given."""
+    used = threads or int(profile.cores.value)
+    nodes = tuple(
+        NodeLatency(work, node_ms(work, profile, threads=used))
+        for work in model_work(graph, runtime=runtime, xnnpack=xnnpack)
+    )
+    total = sum(node.ms for node in nodes)
+    return Latency(profile.name, used, total, total * profile.interval.low, total * profile.interval.high, nodes)
+
+
+def model_work(graph: Graph, *, runtime: RuntimeName = "litert", xnnpack: bool = True) -> tuple[Work, ...]:
+    """Return the work of every operator in execution order."""
+    parts = delegation(graph, runtime=runtime, enabled=xnnpack)
+    return tuple(
+        _work(graph, node, cost, delegated=parts.segment[node.index] is not None)
+        for node, cost in zip(graph.nodes, costs(graph), strict=True)
+    )
+
+
+def node_ms(work: Work, profile: Profile, *, threads: int) -> float:
+    """Return the predicted time of one operator in ms."""
+    if work.kind == "nothing":
+        return 0.0
+    kernels = (profile.xnnpack if work.delegated else profile.plain)[work.type]
+    kernel: Kernel = getattr(kernels, work.kind)
+    macs = work.macs * _grown(work.depth, kernels.depth_group) * _grown(work.channels, kernels.channel_group)
+    busy_ms = _ratio(macs, kernel.gmacs_per_s, 1e6) + _ratio(work.bytes_moved, kernel.gb_per_s, 1e6)
+    busy_ms += _ratio(work.values, kernel.mega_values_per_s, 1e3)
+    # The interpreter runs its own element-wise kernels in one thread.
+    gain = profile.speedup(threads) if work.delegated or work.kind != "values" else 1.0
+    return busy_ms * work.weight / gain + kernel.overhead_us / 1e3
+
+
+def _ratio(amount: float, speed: float | None, unit: float) -> float:
+    return amount / (speed * unit) if speed else 0.0
+
+
+def _work(graph: Graph, node: Node, cost: Cost, *, delegated: bool) -> Work:
+    kind = _kind(graph, node, cost)
+    channels, depth = _sides(graph, node, cost, kind)
+    fed = sum(graph.tensors[index].elements for index in node.inputs if index >= 0 and not graph.constant[index])
+    return Work(
+        kind=kind,
+        type=_element_type(graph, node),
+        delegated=delegated,
+        macs=cost.macs,
+        channels=channels,
+        depth=depth,
+        bytes_moved=cost.bytes_moved,
+        values=max(fed, cost.elements) if kind == "values" else cost.elements,
+        weight=(_DELEGATED_WEIGHTS if delegated else _PLAIN_WEIGHTS).get(node.name, 1.0),
+    )
+
+
+def _kind(graph: Graph, node: Node, cost: Cost) -> Kind:
+    if node.name in _VIEWS:
+        return "nothing"
+    if node.name == "DEPTHWISE_CONV_2D":
+        return "depthwise"
+    if node.name == "CONV_2D":
+        weights = graph.operand(node, 1)
+        pointwise = weights is not None and weights.shape[1:3] == (1, 1) and node.options.stride == (1, 1)
+        return "dense" if pointwise else "window"
+    if node.name in _DENSE or (cost.macs and node.name not in _WINDOW):
+        return "dense"
+    return "window" if node.name in _WINDOW else "values"
+
+
+def _element_type(graph: Graph, node: Node) -> ElementType:
+    """Return the type whose kernels run it; what is neither float nor 8 bits is counted as float."""
+    kinds = {graph.tensors[index].type.name for index in (*node.inputs, *node.outputs) if index >= 0}
+    if "uint8" in kinds:
+        return "uint8"
+    return "int8" if "int8" in kinds else "float32"
+
+
+def _sides(graph: Graph, node: Node, cost: Cost, kind: Kind) -> tuple[int, int]:
+    """Return the output channels and the input channels that a kernel rounds up, 0 for none."""
+    weights = graph.operand(node, 1)
+    if not cost.macs or weights is None or len(weights.shape) not in {2, 4} or min(weights.shape) < 1:
+        return 0, 0
+    if kind == "depthwise":
+        return weights.shape[-1], 0
+    return weights.shape[0], prod(weights.shape[1:]) if kind == "dense" else weights.shape[-1]
+
+
+def _grown(size: int, group: int) -> float:
+    """Return by how much rounding up to whole groups makes a size larger."""
+    return -(-size // group) * group / size if size else 1.0

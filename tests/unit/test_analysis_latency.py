@@ -1,0 +1,221 @@
+"""Device profiles, predicted latency, Edge TPU mapping, verdicts and advice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from analysis_models import ModelBuilder, mobilenet_v1, schema
+
+from edge_runtime.analysis.edgetpu import edgetpu_ms, map_operators
+from edge_runtime.analysis.fit import advise, judge_memory, judge_time, worst
+from edge_runtime.analysis.graph import Graph, read_graph
+from edge_runtime.analysis.latency import Latency, model_work, predict_latency
+from edge_runtime.analysis.memory import estimate_memory
+from edge_runtime.analysis.profile import Profile, load_profile, parse_profile, profile_names
+from edge_runtime.errors import UsageError
+
+BOARDS = {
+    "coral-dev-board",
+    "coral-usb",
+    "pi-3b-plus",
+    "pi-4b-32",
+    "pi-4b-64",
+    "pi-5",
+    "pi-zero-2-w",
+    "x86-64",
+}
+
+
+@pytest.fixture(scope="module")
+def v1() -> dict[str, Graph]:
+    models = {name: mobilenet_v1(name) for name in ("int8", "float32")}
+    return {name: model.build([0], [len(model.graph.tensors) - 1]) for name, model in models.items()}
+
+
+@pytest.fixture(scope="module")
+def pi_4() -> Profile:
+    return load_profile("pi-4b-64")
+
+
+def test_every_board_has_a_profile() -> None:
+    assert set(profile_names()) == BOARDS
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_every_figure_of_a_profile_has_a_source_and_every_speed_is_above_zero(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    figures = (
+        profile.cores,
+        profile.clock_mhz,
+        profile.memory_mb,
+        profile.bandwidth_gb_per_s,
+        profile.parallel_share,
+        profile.interval,
+        *profile.xnnpack.values(),
+        *profile.plain.values(),
+    )
+    assert all(len(figure.source) > 10 or figure.source == "assumed" for figure in figures)
+    assert profile.interval.low < 1.0 < profile.interval.high
+    for kernels in (*profile.xnnpack.values(), *profile.plain.values()):
+        for kernel in (kernels.dense, kernels.window, kernels.depthwise):
+            assert (kernel.gmacs_per_s or 0) > 0
+        assert (kernels.values.mega_values_per_s or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("board", "kind", "published_ms"),
+    [
+        # README of github.com/google/XNNPACK, February 2022, all cores
+        ("pi-3b-plus", "float32", 114),
+        ("pi-3b-plus", "int8", 46),
+        ("pi-4b-32", "float32", 72),
+        ("pi-4b-32", "int8", 29),
+        ("pi-4b-64", "float32", 77),
+        ("pi-4b-64", "int8", 24),
+    ],
+)
+def test_a_raspberry_pi_takes_what_was_published(
+    v1: dict[str, Graph], board: str, kind: str, published_ms: float
+) -> None:
+    latency = predict_latency(v1[kind], load_profile(board))
+    assert latency.ms == pytest.approx(published_ms, rel=0.10)
+    assert latency.low_ms < published_ms < latency.high_ms
+
+
+def test_threads_beyond_the_cores_add_nothing(v1: dict[str, Graph], pi_4: Profile) -> None:
+    times = [predict_latency(v1["int8"], pi_4, threads=threads).ms for threads in (1, 2, 4, 64)]
+    assert times[0] > times[1] > times[2] == times[3]
+
+
+def test_without_xnnpack_everything_runs_on_plain_kernels(v1: dict[str, Graph], pi_4: Profile) -> None:
+    fast, slow = (predict_latency(v1["int8"], pi_4, runtime=runtime) for runtime in ("litert", "tflite-runtime"))
+    assert slow.ms > 1.5 * fast.ms
+    assert slow.undelegated_ms == pytest.approx(slow.ms)
+    assert fast.undelegated_ms < 0.1 * fast.ms
+
+
+def test_an_operator_that_xnnpack_does_not_take_is_counted_as_such() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 32, 32, 16])
+    pool = schema.Pool2DOptionsT()
+    pool.strideH = pool.strideW = pool.filterHeight = pool.filterWidth = 2
+    graph = model.build([fed], [model.op("AVERAGE_POOL_2D", [model.conv(fed, 16)], [1, 16, 16, 16], pool)])
+    assert [work.delegated for work in model_work(graph)] == [True, False]
+    assert [work.kind for work in model_work(graph)] == ["dense", "values"]
+
+
+def test_a_profile_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "device_configs/profiles/pi-5.toml"
+    (tmp_path / "mine.toml").write_text(source.read_text())
+    assert load_profile(str(tmp_path / "mine.toml")).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("= 1", "is not TOML"), ("title = 3", "title"), ("colour = 1", "missing required field|unknown field")],
+)
+def test_a_wrong_profile_is_refused_by_key(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_profile(text, name="x", where="x.toml")
+
+
+def test_a_profile_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(UsageError, match="pi-zero-2-w"):
+        load_profile("toaster")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_profile("/nowhere/at/all.toml")
+
+
+def test_a_quantised_classifier_maps_to_the_edge_tpu_and_takes_about_what_was_published(v1: dict[str, Graph]) -> None:
+    mapping = map_operators(v1["int8"])
+    assert (mapping.fraction, mapping.blocker) == (1.0, None)
+    device = load_profile("coral-usb").edgetpu
+    assert device is not None
+    assert edgetpu_ms(mapping, device) == pytest.approx(2.4, rel=0.15)  # coral.ai/docs/edgetpu/benchmarks
+
+
+def test_weights_beyond_the_chip_are_sent_with_every_inference() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 4096])
+    mapping = map_operators(model.build([fed], [model.fully_connected(fed, 4096)]))
+    device = load_profile("coral-usb").edgetpu
+    assert device is not None
+    assert edgetpu_ms(mapping, device) > edgetpu_ms(replace(mapping, weight_bytes=8_000_000), device) + 15
+
+
+def test_the_first_unsupported_operator_sends_the_rest_to_the_processor() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 4])
+    squared = model.op("SQUARE", [model.conv(fed, 8)], [1, 8, 8, 8])
+    mapping = map_operators(model.build([fed], [model.conv(squared, 8)]))
+    assert (mapping.mapped, mapping.blocker) == ((True, False, False), 1)
+    assert mapping.reason == "SQUARE is not supported"
+
+
+def test_a_float_model_does_not_map(v1: dict[str, Graph]) -> None:
+    mapping = map_operators(v1["float32"])
+    assert not any(mapping.mapped)
+    assert mapping.reason is not None
+    assert "float32" in mapping.reason
+
+
+def test_a_quantise_operator_in_front_stays_outside() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 4], "float32")
+    quantised = model.op("QUANTIZE", [fed], [1, 8, 8, 4])
+    assert map_operators(model.build([fed], [model.conv(quantised, 8)])).mapped == (False, True)
+
+
+def test_a_compiled_model_is_known_as_such(reference: Path) -> None:
+    graph = read_graph(reference / "models/edgetpu/mobilenet_v1_0.25_128_quant_edgetpu.tflite")
+    mapping = map_operators(graph)
+    assert mapping.compiled
+    assert mapping.fraction == 1.0
+
+
+def test_verdicts_follow_the_interval() -> None:
+    latency = Latency("x", 1, ms=20.0, low_ms=15.0, high_ms=30.0, nodes=())
+    assert [judge_time(latency, fps) for fps in (30, 45, 60)] == ["fits", "tight", "does not fit"]
+    assert worst([]) == "fits"
+    assert worst(["fits", "does not fit", "tight"]) == "does not fit"
+
+
+def test_the_memory_budget_is_that_of_the_whole_program(v1: dict[str, Graph]) -> None:
+    memory = estimate_memory(v1["int8"])
+    needed = memory.process_bytes / 2**20
+    assert [judge_memory(memory, needed * share) for share in (1.2, 1.05, 0.9)] == ["fits", "tight", "does not fit"]
+
+
+def test_advice_is_ordered_by_gain_and_each_has_its_figure(v1: dict[str, Graph], pi_4: Profile) -> None:
+    latency = predict_latency(v1["float32"], pi_4, threads=1)
+    advice = advise(v1["float32"], latency, pi_4)
+    gains = [one.gain_ms for one in advice]
+    assert gains == sorted(gains, reverse=True)
+    changes = {one.change.split()[0]: one for one in advice}
+    assert {"quantise", "input", "4", "a"} <= set(changes)
+    assert changes["input"].change == "input 224→160: MACs \N{MINUS SIGN}49 %"
+    assert changes["4"].after_ms == pytest.approx(predict_latency(v1["float32"], pi_4, threads=4).ms)
+
+
+def test_quantising_is_predicted_as_the_quantised_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
+    advice = advise(v1["float32"], predict_latency(v1["float32"], pi_4), pi_4)
+    (quantised,) = [one for one in advice if one.change.startswith("quantise")]
+    assert quantised.after_ms == pytest.approx(predict_latency(v1["int8"], pi_4).ms, rel=0.03)
+
+
+def test_a_smaller_input_is_predicted_as_the_smaller_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
+    advice = advise(v1["int8"], predict_latency(v1["int8"], pi_4), pi_4)
+    (smaller,) = [one for one in advice if one.change.startswith("input")]
+    model = mobilenet_v1(size=160)
+    graph = model.build([0], [len(model.graph.tensors) - 1])
+    assert smaller.after_ms == pytest.approx(predict_latency(graph, pi_4).ms, rel=0.05)
+
+
+def test_many_sensor_channels_are_advised_to_be_combined(pi_4: Profile) -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 128, 32])
+    flat = model.op("RESHAPE", [fed, model.weights([2], "int32")], [1, 4096])
+    graph = model.build([fed], [model.fully_connected(flat, 64)])
+    changes = [one.change for one in advise(graph, predict_latency(graph, pi_4), pi_4)]
+    assert "32→16 sensor channels (PCA)" in changes

@@ -1,0 +1,164 @@
+"""The arena's plan, XNNPACK's share and the whole memory, against calculations by hand and real interpreters."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from analysis_models import ModelBuilder, mobilenet_v1, schema
+
+from edge_runtime.analysis import arena
+from edge_runtime.analysis.arena import plan_arena
+from edge_runtime.analysis.graph import read_graph
+from edge_runtime.analysis.memory import estimate_memory
+from edge_runtime.analysis.scratch import scratch
+from edge_runtime.analysis.xnnpack import delegation
+from edge_runtime.errors import ModelError
+
+GROWTH = """
+import re, sys
+import numpy
+from ai_edge_litert import interpreter as litert
+def anonymous():
+    return int(re.search(r"Anonymous:\\s+(\\d+)", open("/proc/self/smaps_rollup").read())[1]) * 1024
+anonymous()
+before = anonymous()
+plain = {"experimental_op_resolver_type": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+engine = litert.Interpreter(model_path=sys.argv[1], num_threads=1, **(plain if sys.argv[2] == "plain" else {}))
+engine.allocate_tensors()
+for entry in engine.get_input_details():
+    engine.tensor(entry["index"])()[...] = 3
+for _ in range(3):
+    engine.invoke()
+print("growth", anonymous() - before)
+"""
+MODELS = [
+    "classify/mobilenet_v1_0.25_128_quant",
+    "classify/mobilenet_v1_0.75_192_quant",
+    "classify/mobilenet_v2_1.0_224_quant",
+    "detect/coco_ssd_mobilenet_v1_1.0_quant_2018_06_29",
+    "segment/deeplabv3_mnv2_dm05_pascal_quant",
+    "pose/movenet_single_pose_lightning_ptq",
+    "mlperf_tiny/pretrainedResnet",
+    "mlperf_tiny/pretrainedResnet_quant",
+    "mlperf_tiny/ad01_fp32",
+    "digits/keras_lstm_mnist_ptq",
+]
+
+
+def chain(count: int, *, name: str = "LOGISTIC", size: int = 100) -> Any:
+    model = ModelBuilder()
+    fed = now = model.tensor([1, size])
+    for _ in range(count):
+        now = model.op(name, [now], [1, size])
+    return model.build([fed], [now])
+
+
+def test_a_chain_needs_its_input_and_two_tensors_at_a_time() -> None:
+    plan = plan_arena(chain(4))
+    # Each has 100 bytes at a multiple of 64; what follows the last is not padded.
+    assert plan.size_bytes == 128 * 2 + 100
+    assert plan.live_bytes == (200, 300, 300, 300)
+
+
+def test_tensors_alive_together_never_overlap_and_lie_at_multiples_of_64() -> None:
+    model = mobilenet_v1(size=64, width=0.25)
+    plan = plan_arena(model.build([0], [len(model.graph.tensors) - 1]))
+    for number, one in enumerate(plan.allocations):
+        assert one.offset % 64 == 0
+        for other in plan.allocations[:number]:
+            apart_in_time = one.last < other.first or other.last < one.first
+            apart_in_place = (
+                one.offset + one.size_bytes <= other.offset or other.offset + other.size_bytes <= one.offset
+            )
+            assert apart_in_time or apart_in_place, (one, other)
+    assert plan.size_bytes >= max(plan.live_bytes)
+
+
+def test_a_reshape_shares_the_memory_of_its_input() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8])
+    first = model.op("LOGISTIC", [fed], [1, 8, 8])
+    flat = model.op("RESHAPE", [first, model.weights([2], "int32")], [1, 64])
+    last = model.op("LOGISTIC", [flat], [1, 64])
+    assert plan_arena(model.build([fed], [last])).size_bytes == 3 * 64
+
+
+@pytest.mark.parametrize(("read_again", "tensors"), [(False, 3), (True, 5)])
+def test_an_addition_overwrites_an_input_that_nobody_else_reads(read_again: bool, tensors: int) -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 64])
+    left, right = model.op("LOGISTIC", [fed], [1, 64]), model.op("TANH", [fed], [1, 64])
+    total = model.op("ADD", [left, right], [1, 64], schema.AddOptionsT())
+    last = model.op("CONCATENATION", [total, left, right] if read_again else [total], [1, 64])
+    assert plan_arena(model.build([fed], [last])).size_bytes == tensors * 64
+
+
+def test_im2col_is_wanted_by_windows_and_strides_and_not_by_pointwise_convolutions() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 8, 8, 3])
+    window = model.conv(fed, 4, kernel=3, stride=2)
+    graph = model.build([fed], [model.conv(window, 4)])
+    (columns,) = scratch(graph, graph.nodes[0])
+    assert columns.size_bytes == 4 * (4 * 4) * (3 * 3 * 3)
+    assert scratch(graph, graph.nodes[1]) == ()
+
+
+def test_a_graph_made_to_keep_the_planner_busy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena, "MAX_STEPS", 10)
+    with pytest.raises(ModelError, match="too many tensors"):
+        plan_arena(chain(20))
+
+
+def test_mobilenet_v2_has_the_arena_that_the_interpreter_plans(reference: Path) -> None:
+    graph = read_graph(reference / "models/classify/mobilenet_v2_1.0_224_quant.tflite")
+    plan = plan_arena(graph)
+    assert plan.size_bytes == 1_655_808
+    assert plan.peak is not None
+    assert graph.nodes[plan.peak].name == "DEPTHWISE_CONV_2D"
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("kernels", ["plain", "xnnpack"])
+def test_the_memory_of_a_model_is_what_the_interpreter_takes(reference: Path, name: str, kernels: str) -> None:
+    path = reference / "models" / f"{name}.tflite"
+    grown = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(path), kernels], capture_output=True, text=True, timeout=60
+    )
+    found = re.search(r"growth (\d+)", grown.stdout)
+    if found is None:
+        pytest.fail(grown.stderr)
+    measured = int(found[1])
+    estimated = estimate_memory(read_graph(path), xnnpack=kernels == "xnnpack").total_bytes
+    allowed = max(100_000, measured * (0.05 if kernels == "plain" else 0.10))
+    assert abs(estimated - measured) <= allowed, f"{estimated} for {measured}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_xnnpack_takes_what_is_predicted(reference: Path, name: str) -> None:
+    """The real partition's outputs contain every tensor that a predicted part hands to a plain kernel or the user."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = reference / "models" / f"{name}.tflite"
+    graph = read_graph(path)
+    parts = delegation(graph).segment
+    writer = {index: node.index for node in graph.nodes for index in node.outputs}
+    handed = {index for index in graph.model.outputs if parts[writer[index]] is not None}
+    for node in graph.nodes:
+        if parts[node.index] is None:
+            handed |= {index for index in node.inputs if index in writer and parts[writer[index]] is not None}
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    real = [entry for entry in interpreter._get_ops_details() if entry["op_name"] == "DELEGATE"]
+    assert handed <= {int(index) for entry in real for index in entry["outputs"]}
+    assert bool(real) == (delegation(graph).taken > 0)
+
+
+def test_tflite_runtime_takes_no_8_bit_operators() -> None:
+    model = mobilenet_v1(size=64, width=0.25)
+    graph = model.build([0], [len(model.graph.tensors) - 1])
+    assert delegation(graph, runtime="tflite-runtime").taken == 0
+    assert delegation(graph).taken == len(graph.nodes) - 1, "all but the pooling"
+    assert delegation(graph, enabled=False).taken == 0
