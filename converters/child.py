@@ -47,6 +47,7 @@ class Child:
     """
 
     def __init__(self, module: str, *, folder: Path, title: str, package: str = "converters.steps") -> None:
+        self._folder = folder
         self._module = f"{package}.{module}".lstrip(".")
         self._title = title
         self._log = folder / f"{module}.log"
@@ -110,7 +111,7 @@ class Child:
         reply = msgspec.json.decode(line)
         self._peak_mb = max(self._peak_mb, reply["peak_mb"])
         if "error" in reply:
-            raise _rebuilt(reply["error"], self._title)
+            raise _rebuilt(reply["error"], self._title, self._folder)
         result: dict[str, Any] = reply["result"]
         return result
 
@@ -136,11 +137,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _rebuilt(said: Mapping[str, str], title: str) -> EdgeRuntimeError:
+def _rebuilt(said: Mapping[str, str], title: str, folder: Path) -> EdgeRuntimeError:
+    message = said["message"].replace(f"{folder}/", "")  # a file the user never sees, and that is gone soon
     kind = getattr(errors, said["type"], None)
     if isinstance(kind, type) and issubclass(kind, EdgeRuntimeError):
-        return kind(said["message"])
-    return ModelError(f"{title}: {said['type']}: {said['message']}")
+        return kind(message)
+    return ModelError(f"{title}: {said['type']}: {message}")
 
 
 def _serve(module: str, descriptor: int) -> None:

@@ -12,7 +12,7 @@ from converters.arrays import Array, read_array
 from converters.child import Child, StepReport
 from converters.comparison import Arrangement, arrange, arranged, axes_between, sqnr_db
 from converters.gate import SAME_NETWORK_DB
-from converters.options import Options
+from converters.options import CALIBRATED, Options
 from converters.sample_pool import Drawn
 from converters.source_kind import MODULES
 from edge_runtime.errors import ModelError
@@ -122,5 +122,6 @@ def convert_source(options: Options, *, kind: str, folder: Path) -> Iterator[Flo
     path = folder / "float.tflite"
     shape = list(options.input_shape) if options.input_shape else None
     with Child(MODULES[kind], folder=folder, title=f"convert {kind}") as child:
-        facts = child.call("convert", source=str(options.source), output=str(path), input_shape=shape)
+        unroll = options.quantize in CALIBRATED
+        facts = child.call("convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll)
         yield FloatModel(child, path=path, folder=folder, facts=facts)

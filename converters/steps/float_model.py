@@ -14,8 +14,9 @@ class Session:
     def __init__(self) -> None:
         self._path = ""
 
-    def convert(self, source: str, output: str, input_shape: list[int] | None) -> dict[str, Any]:
+    def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
         """Copy the model. Raises ModelError for one that is quantised already or has other than one float input."""
+        del unroll  # what is converted already stays as it is
         model = read_model(Path(source))
         if len(model.inputs) != 1:
             raise ModelError(f"{source} has {len(model.inputs)} inputs; the device feeds one")

@@ -24,8 +24,10 @@ class Session:
     def __init__(self) -> None:
         self._run: Any = None
 
-    def convert(self, source: str, output: str, input_shape: list[int] | None) -> dict[str, Any]:
+    def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
         """Write the float ``.tflite`` with a batch of 1. Returns ``names`` of the outputs and ``normalization``.
+
+        ``unroll`` writes the steps of LSTM, GRU and the like out one after the other: loops cannot be calibrated.
 
         Raises ModelError for what does not load or convert, UsageError when a shape must be given.
         """
@@ -34,7 +36,7 @@ class Session:
             converter, names = self._saved_model(tensorflow, source, Path(output).parent, input_shape)
             found = None
         else:
-            converter, names, found = self._keras(tensorflow, source, input_shape)
+            converter, names, found = self._keras(tensorflow, source, input_shape, unroll=unroll)
         try:
             content = converter.convert()
         except Exception as error:
@@ -53,7 +55,9 @@ class Session:
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return {"outputs": write_arrays(Path(folder), "source", columns)}
 
-    def _keras(self, tensorflow: Any, source: str, input_shape: list[int] | None) -> tuple[Any, list[str], str | None]:
+    def _keras(
+        self, tensorflow: Any, source: str, input_shape: list[int] | None, *, unroll: bool
+    ) -> tuple[Any, list[str], str | None]:
         import keras
 
         refuse_code(read_config(source), source)
@@ -65,7 +69,7 @@ class Session:
                 f"{source}: Keras does not load it: {reason}; save it again, or export it to ONNX"
             ) from error
         shape = _single_shape([(tensor.shape, tensor.dtype) for tensor in model.inputs], input_shape)
-        fixed = _with_shape(keras, model, shape)
+        fixed = _with_shape(keras, model, shape, unroll=unroll)
         self._run = lambda batch: tensorflow.nest.flatten(model(batch, training=False))
         names = [getattr(tensor, "name", f"output_{n}") for n, tensor in enumerate(model.outputs)]
         names = list(getattr(model, "output_names", names))
@@ -149,15 +153,30 @@ def _spelled(sides: list[Any]) -> str:
     return "[" + ", ".join("?" if side is None else str(side) for side in sides) + "]"
 
 
-def _with_shape(keras: Any, model: Any, shape: list[int]) -> Any:
+def _with_shape(keras: Any, model: Any, shape: list[int], *, unroll: bool) -> Any:
     """Return the same network with a fixed batch: an open one brings operators that ask for the shape at run time."""
     entry = keras.Input(batch_shape=tuple(shape), dtype="float32")
     try:
-        fixed = keras.models.clone_model(model, input_tensors=[entry])
+        fixed = keras.models.clone_model(model, input_tensors=[entry], clone_function=_unrolled if unroll else None)
         fixed.set_weights(model.get_weights())
     except (ValueError, TypeError, NotImplementedError):
         fixed = keras.Model(entry, model(entry, training=False))  # a subclassed model cannot be cloned
     return fixed
+
+
+def _unrolled(layer: Any) -> Any:
+    """Return a copy of a layer with its recurrence written out, where it has one."""
+    config = layer.get_config()
+    _set_unroll(config)
+    return type(layer).from_config(config)
+
+
+def _set_unroll(config: Any) -> None:
+    if isinstance(config, dict):
+        if config.get("unroll") is False:
+            config["unroll"] = True
+        for value in config.values():
+            _set_unroll(value)
 
 
 def read_config(source: str) -> Any:

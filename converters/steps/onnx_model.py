@@ -21,12 +21,13 @@ class Session:
         self._path = ""
         self._input = ""
 
-    def convert(self, source: str, output: str, input_shape: list[int] | None) -> dict[str, Any]:
+    def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
         """Write the float ``.tflite`` with a batch of 1. Returns ``names`` of the outputs and the source's ``shape``.
 
         Raises ModelError for what is no model or has operators that do not convert, UsageError when a shape must be
         given or a package is missing.
         """
+        del unroll  # onnx2tf writes recurrences out by itself
         onnx = _import_onnx()
         model = _load(onnx, source)
         entry = _single_input(model)

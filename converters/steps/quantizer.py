@@ -7,8 +7,11 @@ import numpy as np
 
 from converters.arrays import read_array
 from edge_runtime.errors import ModelError, UsageError
+from edge_runtime.model_file import parse_model
 
 _THREADS: Final = 2
+_SPLITTING: Final = frozenset({49, 88, 102})
+"""SPLIT, UNPACK, SPLIT_V: their outputs are parts of one input and have its scale."""
 
 
 class Session:
@@ -29,13 +32,13 @@ class Session:
         _RECIPES[scheme](work)
         ranges: dict[str, Any] = {}
         if samples is not None:
-            ranges = _calibrate(content, work, samples)
+            ranges = _calibrate(content, samples)
         try:
             result = work.quantize(ranges) if ranges else work.quantize()
         except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
             raise ModelError(f"the quantiser does not take this network: {' '.join(str(error).split())}") from error
         assert result.quantized_model is not None
-        Path(output).write_bytes(bytes(result.quantized_model))
+        Path(output).write_bytes(with_alike_parts(bytes(result.quantized_model)))
         return {"ranges": {name: _limits(qsv) for name, qsv in ranges.items() if "min" in qsv}}
 
 
@@ -55,7 +58,39 @@ def with_signature(content: bytes) -> bytes:
         for kind, tensors in ((b"input", graph.inputs), (b"output", graph.outputs))
     )
     model.signatureDefs = [signature]
-    builder = flatbuffers.Builder(len(content) + 4096)
+    return _packed(flatbuffers, model)
+
+
+def with_alike_parts(content: bytes) -> bytes:
+    """Give the parts of a split tensor that nobody reads the type of the others.
+
+    The quantiser leaves them in float, and the interpreter then refuses the operator. A recurrence that is written
+    out has one: the first step's forget gate.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    parsed = parse_model(content, "the quantised model")
+    read = {index for operator in parsed.operators for index in operator.inputs} | set(parsed.outputs)
+    strays = [
+        (index, whole)
+        for operator in parsed.operators
+        if operator.code.builtin in _SPLITTING
+        for whole in [place for place in operator.inputs if parsed.tensors[place].scales.size]
+        for index in operator.outputs
+        if index not in read and not parsed.tensors[index].scales.size
+    ]
+    if not strays:
+        return content
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    tensors = model.subgraphs[0].tensors
+    for index, whole in strays:
+        tensors[index].type, tensors[index].quantization = tensors[whole].type, tensors[whole].quantization
+    return _packed(flatbuffers, model)
+
+
+def _packed(flatbuffers: Any, model: Any) -> bytes:
+    builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -70,29 +105,49 @@ def _limits(qsv: Any) -> list[float]:
     return [float(np.min(qsv["min"])), float(np.max(qsv["max"]))]
 
 
-def _calibrate(content: bytes, work: Any, samples: str) -> dict[str, Any]:
-    """Run the calibration samples and keep the smallest and largest value of each tensor.
+def _calibrate(content: bytes, samples: str) -> dict[str, Any]:
+    """Run the samples and return the smallest and largest value of each tensor, in the form the quantiser takes.
 
-    The package's own default, a moving average, clips: 28 dB where minimum and maximum gave 39 (a digits CNN).
+    Its own calibration keeps a moving average, which clips: 28 dB where minimum and maximum gave 39 (a digits CNN); and
+    it runs with XNNPACK, behind which the tensors of unrolled recurrences cannot be read.
     """
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import recipe_manager
-    from ai_edge_quantizer.calibrator import Calibrator
-    from ai_edge_quantizer.utils import calibration_utils
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_content=content)
-    signatures, shape = interpreter.get_signature_list(), interpreter.get_input_details()[0]["shape"]
-    if not signatures:
-        raise ModelError(
-            "the float model has no signature, which the quantiser needs; convert it again from its source"
-        )
-    signature, tensors = next(iter(signatures.items()))
-    recipes = recipe_manager.RecipeManager()
-    recipes.load_quantization_recipe(work.get_quantization_recipe())
-    calibrator = Calibrator(content, num_threads=_THREADS, qsv_update_func=calibration_utils.min_max_update)
-    data = [{tensors["inputs"][0]: np.ascontiguousarray(sample.reshape(shape))} for sample in read_array(samples)]
-    calibrator.calibrate({signature: data}, recipes)
-    return dict(calibrator.get_model_qsvs())
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=_THREADS,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]
+    computed = _computed(content)
+    limits: dict[str, list[float]] = {}
+    for sample in read_array(samples):
+        interpreter.set_tensor(entry["index"], np.ascontiguousarray(sample.reshape(entry["shape"])))
+        interpreter.invoke()
+        for index, name in computed:
+            values = interpreter.get_tensor(index)
+            low, high = limits.setdefault(name, [np.inf, -np.inf])
+            limits[name] = [min(low, float(values.min())), max(high, float(values.max()))]
+    ranks = {tensor.name: len(tensor.shape) for tensor in parse_model(content, "the float model").tensors}
+    return {
+        name: {
+            key: np.full((1,) * ranks[name], value, np.float32) for key, value in zip(("min", "max"), ends, strict=True)
+        }
+        for name, ends in limits.items()
+    }
+
+
+def _computed(content: bytes) -> list[tuple[int, str]]:
+    """Return index and name of every float tensor that is no constant and holds something."""
+    model = parse_model(content, "the float model")
+    used = set(model.inputs) | {index for operator in model.operators for index in operator.outputs}
+    return [
+        (tensor.index, tensor.name)
+        for tensor in model.tensors
+        if tensor.index in used and tensor.type.name == "float32" and tensor.name and 0 not in tensor.shape
+    ]
 
 
 def _static(work: Any, bits: int, *, integer_ends: bool) -> None:

@@ -151,6 +151,14 @@ def test_a_window_of_samples_is_fed_as_one(convert: Convert, models: Path, tmp_p
     assert json.loads((tmp_path / "r.jsonl").read_text().splitlines()[0])["task"] == "raw"
 
 
+@pytest.mark.parametrize("scheme", ["int8", "dynamic"])
+def test_a_recurrent_network_converts(scheme: str, convert: Convert, models: Path) -> None:
+    flags = ("--calibration", "random", "--preset", "raw", "--window", "10x3", "--task", "raw")
+    result = convert(models / "recurrent.keras", *flags, "--quantize", scheme)
+    assert result["verdict"]["outputs"][0]["sqnr_db"] > 25
+    assert result["float_operators"] == 0 or scheme == "dynamic"
+
+
 def test_an_open_size_is_asked_for_and_taken(convert: Convert, models: Path, pictures: Path, tmp_path: Path) -> None:
     flags = ("--calibration", pictures, "--preset", "tf")
     asked = convert(models / "open_size.keras", *flags, status=2)
