@@ -80,7 +80,7 @@ def main(folder: Path) -> None:
     keras.Sequential([keras.Input((20, 3)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(), layers.Dense(3)]).save(
         folder / "window.keras"
     )
-    sequential(layers.LSTM(8), layers.Dense(3), shape=(10, 3)).save(folder / "recurrent.keras")
+    sequential(layers.LSTM(16), layers.Dense(4, activation="softmax"), shape=(10, 3)).save(folder / "recurrent.keras")
     picture_net().export(folder / "saved", verbose=False)
     picture_net().save_weights(folder / "only.weights.h5")
     write_onnx(folder / "square.onnx", "Relu")
