@@ -1,0 +1,172 @@
+"""``edge-infer inspect`` as it is typed: text, JSON, the page, comparison, budgets and refusals."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from analysis_models import ModelBuilder, mobilenet_v1
+
+from edge_runtime.cli import main
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = mobilenet_v1(size=96, width=0.25)
+    path = tmp_path_factory.mktemp("models") / "narrow.tflite"
+    path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
+    return path
+
+
+def inspect(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    status = main(["inspect", *map(str, words)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def inspect_json(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+    status, out, err = inspect(capsys, *words, "--json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def test_without_a_device_every_board_is_listed(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    result = inspect_json(capsys, model)
+    assert {"pi-zero-2-w", "pi-5", "coral-usb"} <= {device["device"] for device in result["devices"]}
+    assert result["verdict"] is None
+    assert result["use"]["task"] == "classify"
+    assert result["operators"]["CONV_2D"] == 15
+
+
+def test_the_layers_add_up_to_the_totals(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    result = inspect_json(capsys, model, "--device", "pi-4b-64")
+    layers, totals = result["layers"], result["totals"]
+    assert sum(layer["macs"] for layer in layers) == totals["macs"]
+    assert sum(layer["parameters"] for layer in layers) == totals["parameters"]
+    predicted = result["devices"][0]["latency_ms"]["predicted"]
+    assert sum(layer["predicted_ms"] for layer in layers) == pytest.approx(predicted, rel=0.01)
+
+
+def test_the_text_ends_with_the_summary_and_the_device(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    status, out, _ = inspect(capsys, model, "--device", "pi-zero-2-w", "--fps", "1", "--memory-mb", "512")
+    assert status == 0
+    for expected in (
+        "input      tensor0 (1, 96, 96, 3) int8",
+        "peak ",
+        "verdict    time: fits",
+        "verdict    memory: fits",
+    ):
+        assert expected in out, expected
+    assert re.search(r"^pi-zero-2-w +4 +\d", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("budget", [("--fps", "100000"), ("--memory-mb", "8")])
+def test_what_does_not_fit_ends_with_status_3(
+    capsys: pytest.CaptureFixture[str], model: Path, budget: tuple[str, str]
+) -> None:
+    status, out, _ = inspect(capsys, model, "--device", "pi-5", *budget)
+    assert status == 3
+    assert "does not fit" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fps", "10"], "need --device"),
+        (["--device", "toaster"], "pi-zero-2-w"),
+        (["--compare", "a.tflite", "b.tflite"], "one MODEL, or --compare"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2(
+    capsys: pytest.CaptureFixture[str], model: Path, words: list[str], message: str
+) -> None:
+    status, out, err = inspect(capsys, model, *words)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "fast"])
+def test_a_budget_that_is_no_number_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], model: Path, budget: str
+) -> None:
+    assert inspect(capsys, model, "--device", "pi-5", f"--fps={budget}")[0] == 2
+
+
+def test_what_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "page.tflite").write_text("<!doctype html><html>")
+    status, _, err = inspect(capsys, tmp_path / "page.tflite")
+    assert status == 3
+    assert err.count("\n") == 1
+    assert inspect(capsys, tmp_path / "none.tflite")[0] == 2
+
+
+def test_two_models_are_compared(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path) -> None:
+    wider = mobilenet_v1(size=96, width=0.5)
+    other = tmp_path / "wide.tflite"
+    other.write_bytes(wider.bytes([0], [len(wider.graph.tensors) - 1]))
+    status, out, _ = inspect(capsys, "--compare", model, other, "--device", "pi-5")
+    assert status == 0
+    ratio = re.search(r"^MACs .* ([\d.]+)$", out, re.MULTILINE)
+    assert ratio is not None
+    assert float(ratio[1]) > 2.5
+    both = inspect_json(capsys, "--compare", model, other)["models"]
+    assert [Path(one["model"]["path"]).name for one in both] == ["narrow.tflite", "wide.tflite"]
+
+
+def test_the_page_is_self_contained_and_escapes_what_the_model_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    built = ModelBuilder()
+    fed = built.tensor([1, 32, 32, 3])
+    last = built.conv(fed, 8)
+    for tensor in built.graph.tensors:
+        tensor.name = b"<script>alert(1)</script>\"'"
+    path, page = tmp_path / "hostile.tflite", tmp_path / "report.html"
+    path.write_bytes(built.bytes([fed], [last]))
+    assert inspect(capsys, path, "--device", "pi-5", "--html", page)[0] == 0
+    text = page.read_text("utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert not re.search(r"""(src|href)=|url\(|@import|https?://""", text)
+    assert "default-src 'none'" in text
+    assert text.count("<svg") == text.count("</svg>") == 2
+
+
+def test_a_page_that_cannot_be_written_is_wrong_usage(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    status, _, err = inspect(capsys, model, "--html", "/nowhere/report.html")
+    assert status == 2
+    assert "cannot write" in err
+
+
+def test_the_interpreter_is_not_loaded(model: Path) -> None:
+    program = (
+        "import sys; from edge_runtime.cli import main; main(['inspect', sys.argv[1], '--json']);"
+        "heavy = {'ai_edge_litert', 'tflite_runtime', 'PIL', 'paho', 'av', 'simplejpeg'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(model)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_reference_model_is_read(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
+    paths = sorted((reference / "models").rglob("*.tflite"))
+    assert paths
+    for path in paths:
+        assert inspect_json(capsys, path)["totals"]["operators"] > 0, path
+
+
+def test_damaged_models_are_refused_or_read_quickly_and_in_little_memory() -> None:
+    """The short form of scripts/fuzz_models, which runs 20,000."""
+    script = REPOSITORY / "scripts/fuzz_models.py"
+    ran = subprocess.run(
+        [sys.executable, script, "400", "--seed", "7"], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "0 failures" in ran.stdout
+    assert int(re.search(r"refused (\d+)", ran.stdout)[1]) > 100  # type: ignore[index]
+    assert int(re.search(r"read (\d+)", ran.stdout)[1]) > 50  # type: ignore[index]
