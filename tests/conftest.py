@@ -1,5 +1,6 @@
 """Fixtures for everybody: the reference set beside the checkout, a real broker, and someone who listens to it."""
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -10,6 +11,17 @@ from native_libraries import build_fake_edgetpu
 from real_broker import Mosquitto, Subscriber, mosquitto_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log: its handlers, its level, where it goes on to."""
+    logger = logging.getLogger("edge_runtime")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.propagate = propagate
 
 
 @pytest.fixture(scope="session")
