@@ -12,7 +12,8 @@ EdgeRuntimeError                    status 1
 │   ├── SourceUnavailableError                 busy, missing or not permitted; retryable when live
 │   └── BadFrameError                          this one frame is broken; count it and go on
 ├── EngineError                     status 1   the interpreter failed while running
-│   └── DelegateError                          a delegate could not be loaded, prepared or used
+│   ├── DelegateError                          a delegate could not be loaded, prepared or used
+│   └── EngineRestartingError                  this frame is lost, the engine is being restarted; retryable
 ├── BrokerError                     status 1   retryable, except a refused login
 ├── StoreError                      status 1   the state directory cannot be read or written
 └── DownloadError                   status 1   a model could not be fetched or did not match its checksum
@@ -83,6 +84,12 @@ class EngineError(EdgeRuntimeError):
 
 class DelegateError(EngineError):
     """A delegate library could not be loaded, prepared or used."""
+
+
+class EngineRestartingError(EngineError):
+    """The engine's process was lost, and the frame with it; it restarts itself, and a later frame may be inferred."""
+
+    retryable = True
 
 
 class BrokerError(EdgeRuntimeError):

@@ -355,6 +355,9 @@ class InferenceWorker:
 
     def _count_failure(self, error: EdgeRuntimeError) -> None:
         self._counters.engine_failures += 1
+        if error.retryable and self._schedule.live_only:
+            log.debug("%s", error)  # the engine restarts itself and says so; a file would lose frame after frame
+            return
         self._failures_in_a_row += 1
         log.error("%s", error)
         if self._failures_in_a_row >= MAX_ENGINE_FAILURES:

@@ -9,6 +9,7 @@ from flow_parts import DEADLINE_S, MS, FakePipeline, PatientStop, ScriptedSource
 
 from edge_runtime.errors import (
     EngineError,
+    EngineRestartingError,
     InputMismatchError,
     SourceError,
     SourceTimeoutError,
@@ -382,6 +383,23 @@ def test_one_failed_invoke_is_counted_and_many_in_a_row_end_the_run() -> None:
     assert middle.counters.engine_failures == MAX_ENGINE_FAILURES + 3  # three, a success, and then too many
     assert middle.counters.fatal is error
     assert middle.stop.is_set()
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_an_engine_that_restarts_itself_ends_the_run_over_a_file_and_never_that_of_a_camera(live: bool) -> None:
+    middle = Middle(live_only=live)
+    error = EngineRestartingError("the engine is being restarted")
+    handed: list[Any] = []
+    pipeline = FakePipeline(on_infer=failing(error, when=lambda p: p.frame.sequence <= MAX_ENGINE_FAILURES))
+    thread = started(middle.inferrer(pipeline, handed.append).run)[0]
+    for ticket in range(MAX_ENGINE_FAILURES + 2):
+        middle.ready.put(ticket, prepared(frame(ticket, CAMERA)), stop=middle.stop)
+    middle.ready.close()
+
+    assert ends(thread)
+    assert middle.counters.fatal is (None if live else error)
+    assert [p.sequence for p in handed] == ([MAX_ENGINE_FAILURES + 1] if live else [])
+    assert middle.counters.engine_failures == MAX_ENGINE_FAILURES + live
 
 
 def test_a_run_that_has_no_numbers_left_ends_and_says_why() -> None:
