@@ -83,7 +83,7 @@ class JsonlSink:
         except OSError as error:
             if not self._failing:
                 text = "cannot write %s: %s; lines are lost until it can be written again"
-                log.error(text, self._path, error.strerror)  # noqa: TRY400 - a full disk is no place for a traceback
+                log.error(text, self._path, error.strerror)
             self._failing = True
             if len(data) < len(start):
                 self._torn = not start[: len(start) - len(data)].endswith(b"\n")
