@@ -10,7 +10,8 @@ from typing import Final
 
 from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.graph import Graph, Node
-from edge_runtime.analysis.profile import EdgeTpu
+from edge_runtime.analysis.latency import Latency
+from edge_runtime.analysis.profile import EdgeTpu, Profile
 from edge_runtime.model_file import EDGETPU_OPERATOR
 
 SUPPORTED: Final = frozenset(
@@ -46,6 +47,15 @@ class Mapping:
         return sum(self.mapped) / len(self.mapped) if self.mapped else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Accelerated:
+    """An inference with an Edge TPU and what stays on the processor, with its interval."""
+
+    ms: float
+    low_ms: float
+    high_ms: float
+
+
 def map_operators(graph: Graph) -> Mapping:
     """Return the predicted mapping. Operators before the first supported one (a QUANTIZE of floats) stay outside."""
     if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
@@ -75,6 +85,20 @@ def edgetpu_ms(mapping: Mapping, device: EdgeTpu) -> float:
         return 0.0
     streamed = max(0.0, mapping.weight_bytes - device.cache_mb * 1e6)
     return device.base_ms + device.ms_per_gmac * mapping.macs / 1e9 + streamed / (device.stream_gb_per_s * 1e6)
+
+
+def with_edgetpu(mapping: Mapping, latency: Latency, profile: Profile) -> Accelerated | None:
+    """Return the time with a device's Edge TPU, or None where it has none or nothing maps."""
+    device = profile.edgetpu
+    if device is None or not any(mapping.mapped) or mapping.compiled:
+        return None
+    rest_ms = sum(node.ms for node, inside in zip(latency.nodes, mapping.mapped, strict=True) if not inside)
+    chip_ms = edgetpu_ms(mapping, device)
+    return Accelerated(
+        ms=chip_ms + rest_ms,
+        low_ms=chip_ms * device.low + rest_ms * profile.interval.low,
+        high_ms=chip_ms * device.high + rest_ms * profile.interval.high,
+    )
 
 
 def _obstacle(graph: Graph, node: Node) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from edge_runtime.analysis.edgetpu import Mapping, with_edgetpu
 from edge_runtime.analysis.graph import Graph
 from edge_runtime.analysis.latency import Latency, Work, node_ms
 from edge_runtime.analysis.memory import Memory
@@ -36,12 +37,12 @@ class Advice:
         return self.before_ms - self.after_ms
 
 
-def judge_time(latency: Latency, fps: float) -> Verdict:
-    """Return whether an inference is done within a frame."""
+def judge_time(ms: float, high_ms: float, *, fps: float) -> Verdict:
+    """Return whether an inference of ``ms``, at most ``high_ms``, is done within a frame."""
     budget_ms = 1000.0 / fps
-    if latency.high_ms <= budget_ms:
+    if high_ms <= budget_ms:
         return "fits"
-    return "tight" if latency.ms <= budget_ms else "does not fit"
+    return "tight" if ms <= budget_ms else "does not fit"
 
 
 def judge_memory(memory: Memory, budget_mb: float) -> Verdict:
@@ -55,7 +56,7 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return max(verdicts, key=_ORDER.index, default="fits")
 
 
-def advise(graph: Graph, latency: Latency, profile: Profile) -> list[Advice]:
+def advise(graph: Graph, latency: Latency, profile: Profile, *, mapping: Mapping) -> list[Advice]:
     """Return what would make a model faster on a device, the largest gain first; gains under 3 % are left out."""
     works = [node.work for node in latency.nodes]
 
@@ -73,6 +74,7 @@ def advise(graph: Graph, latency: Latency, profile: Profile) -> list[Advice]:
         ),
         *_mend(graph, latency, after),
         *_reduce_channels(graph, latency, profile),
+        *_accelerate(latency, profile, mapping),
     ]
     cores = int(profile.cores.value)
     if latency.threads < cores:
@@ -164,6 +166,23 @@ def _mend(graph: Graph, latency: Latency, after: After) -> list[Advice]:
     slowest = sorted(names, key=lambda name: -names[name])[:3]
     change = f"replace what XNNPACK does not take ({', '.join(slowest)})"
     return [Advice(change, latency.ms, after(lambda work: replace(work, delegated=True, weight=1.0)))]
+
+
+def _accelerate(latency: Latency, profile: Profile, mapping: Mapping) -> list[Advice]:
+    """Return advice to compile for the device's Edge TPU, and to mend what keeps operators off it."""
+    now = with_edgetpu(mapping, latency, profile)
+    if now is None:
+        return []
+    share = f"{sum(mapping.mapped)} of {len(mapping.mapped)} operators map"
+    advice = [Advice("compile it for the Edge TPU", latency.ms, now.ms, share)]
+    if mapping.blocker is not None:
+        macs = sum(node.work.macs for node in latency.nodes)
+        whole = replace(mapping, mapped=(True,) * len(mapping.mapped), macs=macs)
+        mended = with_edgetpu(whole, latency, profile)
+        assert mended is not None
+        reason = f"{mapping.reason}, operator {mapping.blocker}"
+        advice.append(Advice("mend what splits it for the Edge TPU", now.ms, mended.ms, reason))
+    return advice
 
 
 def _reduce_channels(graph: Graph, latency: Latency, profile: Profile) -> list[Advice]:

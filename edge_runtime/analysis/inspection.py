@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.analysis.cost import Cost, costs
-from edge_runtime.analysis.edgetpu import Mapping, edgetpu_ms, map_operators
+from edge_runtime.analysis.edgetpu import Accelerated, Mapping, map_operators, with_edgetpu
 from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, judge_time, worst
 from edge_runtime.analysis.graph import Graph, Node, read_graph
 from edge_runtime.analysis.latency import Latency, predict_latency
@@ -39,10 +39,11 @@ class Prediction:
 
     profile: Profile
     latency: Latency
-    edgetpu_ms: tuple[float, float, float] | None
-    """The prediction, its lower and its upper end, with what stays on the processor; None without an Edge TPU."""
+    edgetpu: Accelerated | None
+    """With the device's Edge TPU; None where it has none or nothing maps."""
     advice: tuple[Advice, ...]
     time_verdict: Verdict | None
+    """On the Edge TPU's time where it is used."""
     memory_verdict: Verdict | None
 
     @property
@@ -72,27 +73,19 @@ def inspect_model(
     predictions = []
     for profile in profiles:
         latency = predict_latency(graph, profile, threads=threads, runtime=runtime)
+        accelerated = with_edgetpu(mapping, latency, profile)
+        judged = accelerated or latency
         predictions.append(
             Prediction(
                 profile=profile,
                 latency=latency,
-                edgetpu_ms=_with_edgetpu(mapping, latency, profile),
-                advice=tuple(advise(graph, latency, profile)),
-                time_verdict=judge_time(latency, fps) if fps else None,
+                edgetpu=accelerated,
+                advice=tuple(advise(graph, latency, profile, mapping=mapping)),
+                time_verdict=judge_time(judged.ms, judged.high_ms, fps=fps) if fps else None,
                 memory_verdict=judge_memory(memory, memory_mb) if memory_mb else None,
             )
         )
     return Inspection(graph, costs(graph), memory, delegation(graph, runtime=runtime), mapping, tuple(predictions))
-
-
-def _with_edgetpu(mapping: Mapping, latency: Latency, profile: Profile) -> tuple[float, float, float] | None:
-    device = profile.edgetpu
-    if device is None or not any(mapping.mapped) or mapping.compiled:
-        return None
-    rest = sum(node.ms for node, inside in zip(latency.nodes, mapping.mapped, strict=True) if not inside)
-    on_chip = edgetpu_ms(mapping, device)
-    low = on_chip * device.low + rest * profile.interval.low
-    return on_chip + rest, low, on_chip * device.high + rest * profile.interval.high
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -223,16 +216,14 @@ def _layer(found: Inspection, node: Node) -> dict[str, Any]:
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
-    latency = prediction.latency
+    latency, edgetpu = prediction.latency, prediction.edgetpu
     return {
         "device": latency.profile,
         "title": prediction.profile.title,
         "threads": latency.threads,
         "latency_ms": {"predicted": round(latency.ms, 3), **_ends(latency.low_ms, latency.high_ms)},
         "edgetpu_ms": (
-            {"predicted": round(prediction.edgetpu_ms[0], 3), **_ends(*prediction.edgetpu_ms[1:])}
-            if prediction.edgetpu_ms
-            else None
+            {"predicted": round(edgetpu.ms, 3), **_ends(edgetpu.low_ms, edgetpu.high_ms)} if edgetpu else None
         ),
         "not_delegated_ms": round(latency.undelegated_ms, 3),
         "fps": round(1000.0 / latency.ms, 1) if latency.ms else None,

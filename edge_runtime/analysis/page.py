@@ -31,10 +31,10 @@ _STYLE: Final = """
 body{margin:0 auto;max-width:1020px;padding:32px 24px 64px;background:var(--back);color:var(--ink);
 font:15px/1.5 system-ui,sans-serif}
 h1{font-size:22px;margin:0;overflow-wrap:anywhere}h2{font-size:16px;margin:36px 0 10px}
-p{margin:4px 0;color:var(--soft)}.warn{color:var(--warn)}.good{color:var(--good)}
+p{margin:4px 0;color:var(--soft);overflow-wrap:anywhere}.warn{color:var(--warn)}.good{color:var(--good)}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(116px,1fr));gap:12px;margin-top:20px}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 14px}
-.figures b{display:block;font-size:20px;font-weight:600}.figures span{color:var(--soft);font-size:13px}
+.figures b{display:block;white-space:nowrap;font-size:18px;font-weight:600}.figures span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;font-size:14px}th{font-weight:600;color:var(--soft);text-align:left}
 td,th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
 svg{display:block;width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
@@ -99,12 +99,13 @@ def _figures(result: dict[str, Any]) -> str:
 
 def _devices(devices: list[dict[str, Any]]) -> str:
     rows = ['<tr><th>device<th class="n">threads<th class="n">ms<th class="n">interval<th>verdict</tr>']
+    # The verdict is on what would really be used: the Edge TPU where there is one and the model maps to it.
     for device in devices:
         timings = [(device["title"], device["latency_ms"])]
         if device["edgetpu_ms"]:
             timings.append(("with its Edge TPU", device["edgetpu_ms"]))
-        for title, timing in timings:
-            verdict = device["verdict"] or ""
+        for number, (title, timing) in enumerate(timings, 1):
+            verdict = device["verdict"] or "" if number == len(timings) else ""
             tone = {"fits": "good", "does not fit": "warn"}.get(verdict, "")
             rows.append(
                 f'<tr><td>{escape(title)}<td class="n">{device["threads"]}<td class="n">{timing["predicted"]:.3g}'

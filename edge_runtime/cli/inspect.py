@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     found = _inspect(args, args.model)
     result = document(found)
+    if args.fps and found.verdict != "fits":
+        result["boards_that_fit"] = _boards_that_fit(args)
     if args.html:
         from edge_runtime.analysis.page import render
 
@@ -67,6 +69,22 @@ def _inspect(args: argparse.Namespace, path: Path) -> Any:
     )
 
 
+def _boards_that_fit(args: argparse.Namespace) -> list[str]:
+    """Return the boards that meet the same budgets, those with the least to spare first."""
+    every = tuple(load_profile(name) for name in profile_names())
+    found = inspect_model(
+        args.model,
+        profiles=every,
+        runtime=args.runtime,
+        threads=args.threads,
+        fps=args.fps,
+        memory_mb=args.memory_mb,
+    )
+    fitting = [prediction for prediction in found.predictions if prediction.verdict == "fits"]
+    fitting.sort(key=lambda prediction: -(prediction.edgetpu or prediction.latency).ms)
+    return [prediction.profile.name for prediction in fitting]
+
+
 def _json(result: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(result)).decode() + "\n"
 
@@ -83,6 +101,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [*_layers(result["layers"]), "", *_summary(result), "", *_devices(result["devices"])]
     if len(result["devices"]) == 1:
         lines += _advice(result["devices"][0])
+    if result.get("boards_that_fit"):
+        lines.append(f"advice     another board: {', '.join(result['boards_that_fit'])} would do")
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from analysis_models import ModelBuilder, mobilenet_v1, schema
 from edge_runtime.analysis.edgetpu import edgetpu_ms, map_operators
 from edge_runtime.analysis.fit import advise, judge_memory, judge_time, worst
 from edge_runtime.analysis.graph import Graph, read_graph
-from edge_runtime.analysis.latency import Latency, model_work, predict_latency
+from edge_runtime.analysis.latency import model_work, predict_latency
 from edge_runtime.analysis.memory import estimate_memory
 from edge_runtime.analysis.profile import Profile, load_profile, parse_profile, profile_names
 from edge_runtime.errors import UsageError
@@ -175,8 +175,7 @@ def test_a_compiled_model_is_known_as_such(reference: Path) -> None:
 
 
 def test_verdicts_follow_the_interval() -> None:
-    latency = Latency("x", 1, ms=20.0, low_ms=15.0, high_ms=30.0, nodes=())
-    assert [judge_time(latency, fps) for fps in (30, 45, 60)] == ["fits", "tight", "does not fit"]
+    assert [judge_time(20.0, 30.0, fps=fps) for fps in (30, 45, 60)] == ["fits", "tight", "does not fit"]
     assert worst([]) == "fits"
     assert worst(["fits", "does not fit", "tight"]) == "does not fit"
 
@@ -189,7 +188,7 @@ def test_the_memory_budget_is_that_of_the_whole_program(v1: dict[str, Graph]) ->
 
 def test_advice_is_ordered_by_gain_and_each_has_its_figure(v1: dict[str, Graph], pi_4: Profile) -> None:
     latency = predict_latency(v1["float32"], pi_4, threads=1)
-    advice = advise(v1["float32"], latency, pi_4)
+    advice = advise(v1["float32"], latency, pi_4, mapping=map_operators(v1["float32"]))
     gains = [one.gain_ms for one in advice]
     assert gains == sorted(gains, reverse=True)
     changes = {one.change.split()[0]: one for one in advice}
@@ -199,13 +198,13 @@ def test_advice_is_ordered_by_gain_and_each_has_its_figure(v1: dict[str, Graph],
 
 
 def test_quantising_is_predicted_as_the_quantised_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
-    advice = advise(v1["float32"], predict_latency(v1["float32"], pi_4), pi_4)
+    advice = advise(v1["float32"], predict_latency(v1["float32"], pi_4), pi_4, mapping=map_operators(v1["float32"]))
     (quantised,) = [one for one in advice if one.change.startswith("quantise")]
     assert quantised.after_ms == pytest.approx(predict_latency(v1["int8"], pi_4).ms, rel=0.03)
 
 
 def test_a_smaller_input_is_predicted_as_the_smaller_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
-    advice = advise(v1["int8"], predict_latency(v1["int8"], pi_4), pi_4)
+    advice = advise(v1["int8"], predict_latency(v1["int8"], pi_4), pi_4, mapping=map_operators(v1["int8"]))
     (smaller,) = [one for one in advice if one.change.startswith("input")]
     model = mobilenet_v1(size=160)
     graph = model.build([0], [len(model.graph.tensors) - 1])
@@ -217,5 +216,18 @@ def test_many_sensor_channels_are_advised_to_be_combined(pi_4: Profile) -> None:
     fed = model.tensor([1, 128, 32])
     flat = model.op("RESHAPE", [fed, model.weights([2], "int32")], [1, 4096])
     graph = model.build([fed], [model.fully_connected(flat, 64)])
-    changes = [one.change for one in advise(graph, predict_latency(graph, pi_4), pi_4)]
+    changes = [one.change for one in advise(graph, predict_latency(graph, pi_4), pi_4, mapping=map_operators(graph))]
     assert "32→16 sensor channels (PCA)" in changes
+
+
+def test_a_split_for_the_edge_tpu_is_advised_to_be_mended() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 128, 128, 32])
+    squared = model.op("SQUARE", [model.conv(fed, 64, kernel=3)], [1, 128, 128, 64])
+    graph = model.build([fed], [model.conv(squared, 64, kernel=3)])
+    coral, mapping = load_profile("coral-usb"), map_operators(graph)
+    advice = {one.change: one for one in advise(graph, predict_latency(graph, coral), coral, mapping=mapping)}
+    compiled, mended = advice["compile it for the Edge TPU"], advice["mend what splits it for the Edge TPU"]
+    assert compiled.note == "1 of 3 operators map"
+    assert mended.note == "SQUARE is not supported, operator 1"
+    assert compiled.before_ms > compiled.after_ms == mended.before_ms > mended.after_ms
