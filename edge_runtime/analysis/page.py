@@ -34,7 +34,8 @@ h1{font-size:22px;margin:0;overflow-wrap:anywhere}h2{font-size:16px;margin:36px 
 p{margin:4px 0;color:var(--soft);overflow-wrap:anywhere}.warn{color:var(--warn)}.good{color:var(--good)}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(116px,1fr));gap:12px;margin-top:20px}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 14px}
-.figures b{display:block;white-space:nowrap;font-size:18px;font-weight:600}.figures span{color:var(--soft);font-size:13px}
+.figures b{display:block;white-space:nowrap;font-size:18px;font-weight:600}
+.figures span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;font-size:14px}th{font-weight:600;color:var(--soft);text-align:left}
 td,th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
 svg{display:block;width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}

@@ -11,6 +11,7 @@ from edge_runtime import assemble
 from edge_runtime import config as configuration
 from edge_runtime.cli import log_setup
 from edge_runtime.engines.litert import EngineConfig
+from edge_runtime.errors import UsageError
 from edge_runtime.store.state import state_path
 from edge_runtime.types import Frame, FrameFormat, ImageInput, WindowInput
 
@@ -22,6 +23,7 @@ DESCRIPTION = """Measure a model: bare invoke, each stage, the pipeline without 
 Picture models get made-up camera frames (JPEG, about 160 kB at 1280x720) unless --images names files; sensor models
 get windows of noise. Nothing is published."""
 EXAMPLE = "  edge-infer bench mobilenet_v2 --threads 1 --json"
+LAYERS_SECONDS: Final = 20.0
 DIFFERENT: Final = 8
 """Made-up frames that are replayed in turn."""
 
@@ -38,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delegate", metavar="NAME", help="auto, cpu, edgetpu or a delegate library")
     parser.add_argument("--runs", type=_above_zero(int), default=3, metavar="N", help="turns of each measurement (3)")
     parser.add_argument("--seconds", type=_above_zero(float), default=1.0, metavar="S", help="of each turn (1)")
+    parser.add_argument("--layers", action="store_true", help="measure every layer by itself instead, for 20 s")
+    parser.add_argument("--device", metavar="NAME|FILE.toml", help="with --layers: a device to predict for beside it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     log_setup.add_arguments(parser)
 
@@ -45,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises EdgeRuntimeError."""
     log_setup.configure(args)
+    if args.layers:
+        return _layers(args)
+    if args.device:
+        raise UsageError("--device is for --layers; without it see: edge-infer inspect --device")
     from edge_runtime.bench import Bench
 
     model = {"path": args.model, "labels": args.labels, "task": args.task}
@@ -64,6 +72,13 @@ def run(args: argparse.Namespace) -> int:
         pipeline.close()
     sys.stdout.write(json.dumps(document) + "\n" if args.json else table(document))
     return 0
+
+
+def _layers(args: argparse.Namespace) -> int:
+    from edge_runtime.cli import bench_layers
+
+    path = assemble.find_model(args.model, state_path(configuration.device_id(configuration.load(None, {}))))
+    return bench_layers.run(path, threads=args.threads, seconds=LAYERS_SECONDS, device=args.device, as_json=args.json)
 
 
 def table(document: dict[str, Any]) -> str:

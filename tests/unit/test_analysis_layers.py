@@ -1,0 +1,82 @@
+"""Cutting a model into single operators, and timing each under the real interpreter."""
+
+import json
+from pathlib import Path
+
+import pytest
+from analysis_models import ModelBuilder, mobilenet_v1
+
+from edge_runtime.analysis.cost import costs
+from edge_runtime.analysis.graph import build_graph, read_graph
+from edge_runtime.analysis.layers import Cutter, time_layers, time_model
+from edge_runtime.cli import bench, bench_layers, main
+from edge_runtime.errors import EngineError
+from edge_runtime.model_file import parse_model
+
+
+@pytest.mark.parametrize("type_name", ["int8", "float32"])
+def test_the_parts_are_the_operators_of_the_whole(type_name: str) -> None:
+    model = mobilenet_v1(type_name, size=64, width=0.25)
+    graph = model.build([0], [len(model.graph.tensors) - 1])
+    cutter = Cutter(graph)
+    for node, cost in zip(graph.nodes, costs(graph), strict=True):
+        part = build_graph(parse_model(cutter.cut(node), "part.tflite"))
+        (alone,) = part.nodes
+        assert (alone.name, alone.options) == (node.name, node.options)
+        assert costs(part) == (cost,)
+        first, original = part.operand(alone, 0), graph.operand(node, 0)
+        assert first is not None
+        assert original is not None
+        assert (first.shape, first.type, first.scales.tolist()) == (
+            original.shape,
+            original.type,
+            original.scales.tolist(),
+        )
+
+
+def test_every_layer_of_real_models_can_be_timed_by_itself(reference: Path) -> None:
+    for name in ("mlperf_tiny/pretrainedResnet_quant", "mlperf_tiny/kws_ref_model", "digits/keras_lstm_mnist_ptq"):
+        graph = read_graph(reference / "models" / f"{name}.tflite")
+        timed = list(time_layers(graph, budget_s=0.2))
+        assert [layer.reason for layer in timed] == [None] * len(graph.nodes), name
+        assert all(layer.best_ms is not None and layer.best_ms > 0 for layer in timed)
+
+
+def test_an_operator_that_cannot_run_alone_says_why() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 4, 4, 3])
+    graph = model.build([fed], [model.op("CONV_2D", [fed, model.weights([8, 1, 1, 3])], [1, 4, 4, 8])])
+    (layer,) = time_layers(graph, budget_s=0.05)
+    assert layer.best_ms is None
+    assert layer.reason is not None
+    assert "does not run by itself" in layer.reason
+    with pytest.raises(EngineError, match="does not run by itself"):
+        time_model(graph.model.data, threads=1, seconds=0.01)
+
+
+def test_layers_are_printed_beside_their_prediction(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "LAYERS_SECONDS", 0.3)
+    built = mobilenet_v1(size=64, width=0.25)
+    path = tmp_path / "small.tflite"
+    path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
+    words = ["bench", str(path), "--layers", "--threads", "1", "--device", "x86-64"]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["layers_ms"] == pytest.approx(sum(row["measured_ms"] for row in document["layers"]))
+    assert document["predicted_ms"] == pytest.approx(sum(row["predicted_ms"] for row in document["layers"]))
+    text = bench_layers.table(document)
+    assert "whole" in text
+    assert "predicted for x86-64" in text
+
+
+@pytest.mark.parametrize("words", [["--layers", "--threads", "many"], ["--device", "pi-5"]])
+def test_wrong_usage_of_layers_ends_with_status_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
+) -> None:
+    built = mobilenet_v1(size=64, width=0.25)
+    path = tmp_path / "small.tflite"
+    path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
+    assert main(["bench", str(path), *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
