@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from converters.options import CALIBRATED, RANDOM, Options
 from converters.readers import open_labelled_pool, open_pool
-from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, spread
+from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, sample_shape, spread
 from edge_runtime.errors import UsageError
 
 MOST_COMPARED: Final = 200
@@ -49,10 +51,12 @@ def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
         labelled = open_labelled_pool(options.evaluation, feeder)
         compared = draw(labelled, range(labelled.count), folder / "compared.npy", without=used)
         warnings += _skipped(compared, labelled)
+        check_labels(compared, feeder)
         return Plan(_name(pool), drawn, compared, f"{labelled.where} (labelled)", tuple(warnings))
     source = pool if pool is not None and rest else random_pool(feeder.spec, _RANDOM_COMPARED)
     indices = [rest[place] for place in spread(len(rest), MOST_COMPARED)] if rest else list(range(source.count))
     compared = draw(source, indices, folder / "compared.npy", without=used)
+    check_labels(compared, feeder)
     if pool is None:
         warnings.append("compared on random inputs only: give --calibration or --eval for numbers of real data")
     return Plan(_name(pool), drawn, compared, source.where, tuple(warnings))
@@ -70,6 +74,19 @@ def split(count: int, wanted: int, *, hold_back: bool) -> tuple[list[int], list[
     chosen = spread(count, wanted)
     taken = set(chosen)
     return chosen, [index for index in range(count) if index not in taken]
+
+
+def check_labels(drawn: Drawn, feeder: Feeder) -> None:
+    """Refuse class ids that a classifier does not have. Raises UsageError."""
+    spec, targets = feeder.spec, drawn.targets
+    if spec.task not in {"classify", "audio"} or targets is None:
+        return
+    classes = int(np.prod(sample_shape(spec.outputs[0].shape)))
+    if targets.ndim > 1 and targets[0].size not in {1, classes}:
+        raise UsageError(f"labels of {targets[0].size} values, the model tells {classes} classes apart")
+    if targets.ndim == 1 and (targets.min() < 0 or targets.max() >= classes):
+        found = f"{targets.min():g} to {targets.max():g}"
+        raise UsageError(f"labels from {found}, the model's classes are 0 to {classes - 1}")
 
 
 def _calibration_pool(options: Options, feeder: Feeder) -> Pool | None:

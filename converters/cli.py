@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quantize", choices=SCHEMES, default="int8", help="default: int8, integers in and out")
     add("--force", action="store_true", help="write the model although it fails its gate, and mark it")
     add("--json", action="store_true", help="print the result as one JSON document")
+    add("--report", type=Path, metavar="OUT.html", help="write one page about the conversion, to look at or to send")
     add("-q", "--quiet", action="store_true", help="no progress on standard error")
     add("--check", metavar="PHOTO", help="show the float and the converted answer to one picture side by side")
     add("--source", type=Path, metavar="MODEL", help="with --check: the float model it was made from")
@@ -128,6 +129,7 @@ def options_of(args: argparse.Namespace) -> Options:
         version=args.model_version,
         input_shape=args.input_shape,
         force=args.force,
+        report=args.report,
     )
 
 

@@ -94,8 +94,11 @@ class _Conversion:
         result = self._result(source, network, verdict=verdict, clipped=clipped)
         if not verdict.passed and not self._options.force:
             refused = replace(result, output=None)
+            self._report(refused, source, outputs)
             raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
-        return self._write(result, source, network)
+        result = self._write(result, source, network)
+        self._report(result, source, outputs)
+        return result
 
     def _convert(self) -> _Source:
         options = self._options
@@ -170,6 +173,22 @@ class _Conversion:
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
         )
+
+    def _report(self, result: ConversionResult, source: _Source, outputs: list[Array]) -> None:
+        if self._options.report is None:
+            return
+        from converters.html_report import Evidence, page
+
+        compared = source.plan.compared
+        evidence = Evidence(
+            spec=source.spec,
+            samples=read_array(compared.path),
+            names=source.names,
+            source=source.outputs,
+            artifact=outputs,
+            targets=compared.targets,
+        )
+        artifact.write_whole(self._options.report, page(result, evidence).encode())
 
     def _write(self, result: ConversionResult, source: _Source, network: bytes) -> ConversionResult:
         self._progress("writing")

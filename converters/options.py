@@ -54,6 +54,8 @@ class Options:
     version: str | None = None
     input_shape: tuple[int, ...] | None = None
     force: bool = False
+    report: Path | None = None
+    """Where the page about the conversion is written, for a refused artifact too."""
 
     def __post_init__(self) -> None:
         """Check what does not need the files' contents."""
@@ -69,6 +71,8 @@ class Options:
             raise UsageError(f"-o {self.output}: the output is a .tflite file; give it that ending")
         if not self.output.parent.is_dir():
             raise UsageError(f"-o {self.output}: there is no folder {self.output.parent}; make it first")
+        if self.report is not None and not self.report.parent.is_dir():
+            raise UsageError(f"--report {self.report}: there is no folder {self.report.parent}; make it first")
         if self.output.is_dir() or (self.output.exists() and self.output.samefile(self.source)):
             raise UsageError(f"-o {self.output}: is a folder or the source itself; give another name")
         if self.quantize in CALIBRATED and self.calibration is None:

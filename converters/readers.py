@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from converters.options import RANDOM, SampleSource
-from converters.sample_pool import STREAM, Array, Feeder, Pool, random_pool, with_targets
+from converters.sample_pool import STREAM, Array, Feeder, Pool, random_pool, sample_shape, with_targets
 from edge_runtime.errors import UsageError
 from edge_runtime.registry import plugin
 from edge_runtime.sources.images import PICTURE_SUFFIXES
@@ -85,9 +85,14 @@ def _from_classes(folder: Path, feeder: Feeder) -> Pool:
 
 
 def _class_ids(names: list[str], feeder: Feeder, folder: Path) -> list[int]:
-    """Return each folder's class: by its name among the labels, else by its place in the alphabet."""
+    """Return each folder's class: by its name among the labels, else by its place in the alphabet if all are there."""
     labels = feeder.spec.labels
     if labels is None:
+        classes = int(np.prod(sample_shape(feeder.spec.outputs[0].shape)))
+        if len(names) != classes:
+            raise UsageError(
+                f"{folder}: {len(names)} folders for {classes} classes; say which is which with --labels FILE"
+            )
         return list(range(len(names)))
     known = {label.strip().lower(): index for index, label in enumerate(labels)}
     missing = [name for name in names if name.strip().lower() not in known]

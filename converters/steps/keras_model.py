@@ -14,6 +14,8 @@ from converters.arrays import Array, read_array, write_arrays
 from edge_runtime.errors import ModelError, UsageError
 
 _BATCH: Final = 32
+_BATCH_VALUES: Final = 600_000
+"""Input values run at once at most: activations of 32 pictures of 224 by 224 would take 3 GB."""
 _UNSUPPORTED: Final = re.compile(r"(?:TF Select ops|Custom ops|Flex ops): ([^\n]+)")
 _PLACE: Final = re.compile(r"loc\((?:fused\[[^\]]*\"|callsite\(|\")([^\"\]]+)")
 
@@ -49,8 +51,9 @@ class Session:
         assert axes == sorted(axes)
         inputs = read_array(samples)
         rows: list[list[Array]] = []
-        for start in range(0, len(inputs), _BATCH):
-            results = self._run(np.ascontiguousarray(inputs[start : start + _BATCH]))
+        batch = max(1, min(_BATCH, _BATCH_VALUES // max(inputs[0].size, 1)))
+        for start in range(0, len(inputs), batch):
+            results = self._run(np.ascontiguousarray(inputs[start : start + batch]))
             rows.append([np.asarray(result, np.float32) for result in results])
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return {"outputs": write_arrays(Path(folder), "source", columns)}

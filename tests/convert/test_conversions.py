@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from converters.cli import main
 from edge_runtime import load
@@ -118,6 +119,26 @@ def test_an_onnx_digit_classifier_reads_its_picture(convert: Convert, reference:
         assert model(picture).result[0]["class_id"] == 9
 
 
+def test_an_onnx_digit_classifier_reads_its_picture_in_int8(convert: Convert, reference: Path, tmp_path: Path) -> None:
+    draw_digits(tmp_path / "digits")
+    source = reference / "models/onnx/mnist.onnx"
+    result = convert(source, "--calibration", tmp_path / "digits", "--preset", "raw", "--report", tmp_path / "r.html")
+    assert result["verdict"]["outputs"][0]["sqnr_db"] >= 30
+    assert "passed" in (tmp_path / "r.html").read_text()
+    with load(tmp_path / "out.tflite") as model:
+        assert model(reference / "images/mnist_nine.bmp").result[0]["class_id"] == 9
+
+
+def draw_digits(folder: Path) -> None:
+    """White digits on black, of several sizes and angles."""
+    folder.mkdir()
+    for number in range(60):
+        picture = Image.new("L", (28, 28), 0)
+        font = ImageFont.load_default(size=18 + number % 9)
+        ImageDraw.Draw(picture).text((5 + number % 5, number % 4), str(number % 10), fill=255, font=font)
+        picture.rotate(number % 7 * 5 - 15).save(folder / f"{number:02}.png")
+
+
 @pytest.mark.parametrize("scheme", ["int8", "int8-float-io", "int16x8", "dynamic", "float16", "none"])
 def test_every_scheme_runs_on_the_device(
     scheme: str, convert: Convert, models: Path, pictures: Path, tmp_path: Path
@@ -189,7 +210,7 @@ def test_force_writes_it_marked_and_the_device_warns(
     assert spec.provenance is not None
     assert "converted with --force" in spec.provenance["warning"]
     monkeypatch.setattr(logging.getLogger("edge_runtime"), "propagate", True)
-    with load(tmp_path / "out.tflite"):
+    with caplog.at_level(logging.WARNING, "edge_runtime"), load(tmp_path / "out.tflite"):
         assert "converted with --force" in caplog.text
 
 

@@ -93,6 +93,20 @@ def test_folders_are_matched_to_labels_by_name(tmp_path: Path) -> None:
         open_labelled_pool(tmp_path, feeder(labels=("cat", "bird")))
 
 
+def test_folders_without_labels_must_be_all_classes(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        paint(tmp_path / name / "x.png", 1)
+    with pytest.raises(UsageError, match="3 folders for 2 classes"):
+        open_labelled_pool(tmp_path, feeder())
+
+
+def test_a_class_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 6, 8, 3), np.uint8), y=[0, 2])
+    pool = open_labelled_pool(tmp_path / "x.npz", feeder())
+    with pytest.raises(UsageError, match="labels from 0 to 2, the model's classes are 0 to 1"):
+        calibration.check_labels(draw(pool, [0, 1], tmp_path / "x.npy"), feeder())
+
+
 def test_arrays_of_pixels_and_of_inputs_are_told_apart(tmp_path: Path) -> None:
     pixels = np.full((2, 6, 8, 3), 51, np.uint8)
     inputs = np.stack([np.zeros((6, 8, 3), np.float32), np.full((6, 8, 3), 0.2, np.float32)])
