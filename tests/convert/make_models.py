@@ -52,10 +52,13 @@ def picture_net(*before: keras.Layer, shape: tuple[int | None, ...] = (12, 16, 3
     )
 
 
-def write_onnx(path: Path, kind: str, *, batch: object = 1, side: object = 8) -> None:
+def write_onnx(path: Path, kind: str, *, batch: object = 1, side: object = 8, **attributes: object) -> None:
     generator = np.random.default_rng(3)
     weights = numpy_helper.from_array(generator.normal(size=(4, 3, 3, 3)).astype(np.float32), "w")
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "the_conv"), helper.make_node(kind, ["c"], ["y"], "the_last")]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "the_conv"),
+        helper.make_node(kind, ["c"], ["y"], "the_last", **attributes),
+    ]
     graph = helper.make_graph(
         nodes,
         "g",
@@ -86,6 +89,7 @@ def main(folder: Path) -> None:
     write_onnx(folder / "square.onnx", "Relu")
     write_onnx(folder / "open.onnx", "Relu", batch="N", side="side")
     write_onnx(folder / "determinant.onnx", "Det")
+    write_onnx(folder / "elu.onnx", "Elu", alpha=0.3)
 
 
 if __name__ == "__main__":

@@ -244,6 +244,13 @@ def test_an_operator_that_does_not_convert_is_named(convert: Convert, models: Pa
     assert "det" in said["error"].lower()
 
 
+def test_a_wrong_float_network_is_refused_even_with_force(convert: Convert, models: Path) -> None:
+    """onnx2tf 2.6.9 takes the alpha of Elu for 1, without a word."""
+    flags = ("--quantize", "none", "--preset", "raw", "--force")
+    said = convert(models / "elu.onnx", *flags, status=3)
+    assert "not the same network: output 'y' differs" in said["error"]
+
+
 def test_preprocessing_is_asked_for(convert: Convert, models: Path, pictures: Path) -> None:
     said = convert(models / "open_size.keras", "--calibration", pictures, "--input-shape", "1,12,16,3", status=2)
     assert "--preset" in said["error"]
