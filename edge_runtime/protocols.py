@@ -76,6 +76,10 @@ class Engine(Protocol):
     """Why this delegate and no other, one sentence for the log and for ``info``."""
     threads: int
     """Interpreter threads."""
+    restarts: int
+    """How often its process was started again; 0 for an engine in this process."""
+    restart_reason: str | None
+    """Why it last was; one line."""
 
     @property
     def runtime(self) -> str:

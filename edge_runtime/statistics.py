@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_runtime.connect import BrokerLink
 from edge_runtime.pipeline import Pipeline
+from edge_runtime.protocols import Engine
 from edge_runtime.sinks.payloads import encode
 from edge_runtime.telemetry.latency import LatencyWindow
 from edge_runtime.telemetry.rates import Rates
@@ -76,7 +77,7 @@ class StatisticsService:
         self._link.bus.publish(f"{self._link.root}/stats", encode(self._stats.payload()))
 
     def _providers(self, pipeline: Pipeline | None, resources: Resources) -> Mapping[str, Callable[[], Any]]:
-        delegate = None if pipeline is None else pipeline.engine.delegate
+        engine = None if pipeline is None else pipeline.engine
         return {
             "uptime_s": resources.uptime_s,
             "fps": self._rates.per_second,
@@ -89,7 +90,7 @@ class StatisticsService:
             "network": resources.network,
             "outbox": lambda: self._link.bus.stats().get("outbox"),
             "broker": lambda: self._link.bus.stats().get("broker"),
-            "engine": lambda: {"delegate": delegate, "restarts": 0},
+            "engine": lambda: _engine_state(engine),
             "drift": dict,
             "counters": self._totals,
         }
@@ -107,3 +108,10 @@ class StatisticsService:
             "engine_failures": self._counters.engine_failures,
             "sink_dropped": self._counters.sink_dropped,
         }
+
+
+def _engine_state(engine: Engine | None) -> dict[str, Any]:
+    """Return what runs the model now: an isolated engine may have gone over to its fallback since the start."""
+    if engine is None:
+        return {"delegate": None, "restarts": 0, "restart_reason": None}
+    return {"delegate": engine.delegate, "restarts": engine.restarts, "restart_reason": engine.restart_reason}

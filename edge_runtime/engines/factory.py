@@ -17,6 +17,7 @@ from edge_runtime.engines.litert import EngineConfig, LiteRtEngine, default_thre
 from edge_runtime.engines.trial import Trial, try_model
 from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, ModelError
 from edge_runtime.interpreter import RuntimeName, load_runtime
+from edge_runtime.manifest import Overrides, resolve
 from edge_runtime.protocols import Engine
 from edge_runtime.types import ModelSpec
 
@@ -47,6 +48,10 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
     Raises ModelError, EdgeTpuRequiredError, DelegateError, UsageError.
     """
     choice = choose_delegate(spec, config)
+    if choice.library is not None if config.isolate == "auto" else config.isolate:
+        return _open_isolated(spec, config, choice)
+    if config.fallback_model is not None and choice.library is not None:
+        raise ConfigError("engine.fallback_model: only an isolated engine has one; leave out isolate = false")
     delegate = load_delegate(choice.library, load_runtime(config.runtime)) if choice.library else None
     return LiteRtEngine(
         spec.path,
@@ -56,6 +61,47 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
         delegate=choice.name,
         delegate_reason=choice.reason,
     )
+
+
+def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Engine:
+    from edge_runtime.engines._isolated_dialogue import Opening
+    from edge_runtime.engines.isolated import IsolatedEngine
+
+    if config.invoke_timeout_s is not None and config.invoke_timeout_s <= 0:
+        raise ConfigError(f"engine.invoke_timeout_s: expected more than 0, found {config.invoke_timeout_s:g}")
+    preferred = Opening(
+        model=spec.path,
+        library=choice.library,
+        threads=_threads(spec, config, on_cpu=choice.library is None),
+        runtime=config.runtime,
+        delegate=choice.name,
+        delegate_reason=choice.reason,
+    )
+    fallback = None
+    if choice.library is not None and config.fallback_model is not None:
+        fallback = Opening(
+            model=_checked_fallback(config.fallback_model, spec),
+            threads=preferred.threads,
+            runtime=config.runtime,
+            delegate_reason=f"{choice.name} does not work now: engine.fallback_model runs until it does",
+        )
+    engine = IsolatedEngine(preferred, fallback=fallback, invoke_timeout_s=config.invoke_timeout_s)
+    engine.open()
+    return engine
+
+
+def _checked_fallback(path: str, spec: ModelSpec) -> str:
+    """Return ``path``, of a model that can stand in for ``spec``. Raises ConfigError, ModelError."""
+    from edge_runtime.engines.isolated import same_tensors
+
+    if not Path(path).is_file():
+        raise ConfigError(f"engine.fallback_model: {path}: no such model file")
+    model = resolve(Path(path), Overrides())
+    if model.edgetpu:
+        raise ConfigError(f"engine.fallback_model: {path} is compiled for an Edge TPU: {edgetpu.BEFORE_COMPILER}")
+    if not same_tensors(model.inputs, spec.inputs) or not same_tensors(model.outputs, spec.outputs):
+        raise ConfigError(f"engine.fallback_model: {path} has other inputs or outputs than {spec.path}")
+    return path
 
 
 def choose_delegate(

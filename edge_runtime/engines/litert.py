@@ -22,6 +22,12 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Interpreter threads; None leaves one core to everything else, ``auto`` measures."""
     runtime: RuntimeName = "auto"
     """Which interpreter, where both are installed; the environment variable EDGE_INFER_RUNTIME wins."""
+    isolate: bool | Literal["auto"] = "auto"
+    """Whether the engine runs in a child process; ``auto``: with a delegate, whose library may crash or hang."""
+    invoke_timeout_s: float | None = None
+    """For an isolated engine: after how long an invoke counts as hung; None is 20 medians, at least 2 s."""
+    fallback_model: str | None = None
+    """For an isolated engine with a delegate: a model for the CPU that takes over while the delegate does not work."""
 
 
 def default_threads() -> int:
@@ -52,6 +58,8 @@ class LiteRtEngine:
         self.delegate = delegate
         self.delegate_reason = delegate_reason
         self.threads = threads
+        self.restarts = 0
+        self.restart_reason: str | None = None
         self._runtime = load_runtime(runtime)
         self._library = delegate_library
         try:

@@ -135,3 +135,22 @@ def test_a_device_that_is_lost_while_running_is_told_and_fails_the_run(
     assert ended.status == 1
     assert len(ended.lines) == 2
     assert "invoke failed on the delegate edgetpu: the device was lost" in ended.err
+
+
+def test_a_library_that_crashes_costs_a_frame_each_time_and_never_the_run(
+    small: Path, picture: Path, fake_edgetpu: Path, edge_infer: Any, mosquitto: Any, subscriber: Any
+) -> None:
+    listener = subscriber("edge-infer/tpu/#")
+    ended = edge_infer(
+        "--images", *[picture] * 12, "--model", small, "--delegate", fake_edgetpu,
+        "--broker", mosquitto.url, "--device-id", "tpu", FAKE_EDGETPU="segfault:5",
+    )  # fmt: skip
+    # Opening takes one invoke of the five; frames that come during a pause between two restarts may be lost too.
+    assert ended.status == 1
+    assert "crashed (SIGSEGV); the engine is started again" in ended.err
+    messages = listener.wait(7, topic="edge-infer/tpu/images0/prediction")
+    assert {json.loads(message.payload)["result"][0]["class_id"] for message in messages} == {expected_class(128)}
+    listener.wait(2, topic="edge-infer/tpu/status")  # offline is the last word: all statistics are there
+    engine = json.loads(listener.wait(1, topic="edge-infer/tpu/stats")[-1].payload)["engine"]
+    assert engine["restarts"] >= 1
+    assert "SIGSEGV" in engine["restart_reason"]

@@ -7,8 +7,10 @@
  *   prepare-fails   the delegate refuses the graph while the interpreter is constructed
  *   claims-nothing  the delegate takes no node
  *   invoke-fails    every invoke fails, as when the device was pulled out
- *   invoke-fails:N  the invokes after the first N fail
  *   exit, segfault, hang   what a wrong build of libedgetpu or a stuck device does, in invoke
+ *   print           every invoke prints a line to standard output and one to standard error
+ *
+ * Those of invoke with `:N` behind them spare the first N invokes.
  *
  * The declarations below are those parts of the interpreter's C interface for delegates that are used here, in its
  * order (TensorFlow Lite core/c/common.h; values are only ever added at the end). They suit tflite-runtime 2.14 and
@@ -100,12 +102,11 @@ static bool asked(const char *what) {
   return mode != NULL && strcmp(mode, what) == 0;
 }
 
-static bool fails_now(void) {
+static bool now(const char *what) {
   const char *mode = getenv("FAKE_EDGETPU");
-  const char *prefix = "invoke-fails";
-  if (mode == NULL || strncmp(mode, prefix, strlen(prefix)) != 0) return false;
-  const char *count = mode + strlen(prefix);
-  return *count != ':' || invokes >= atoi(count + 1);
+  if (mode == NULL || strncmp(mode, what, strlen(what)) != 0) return false;
+  const char *count = mode + strlen(what);
+  return *count == 0 || (*count == ':' && invokes >= atoi(count + 1));
 }
 
 static int kernel_prepare(Context *context, Node *node) {
@@ -115,10 +116,15 @@ static int kernel_prepare(Context *context, Node *node) {
 }
 
 static int kernel_invoke(Context *context, Node *node) {
-  if (asked("exit")) _exit(7);
-  if (asked("segfault")) raise(SIGSEGV);
-  while (asked("hang")) pause();
-  if (fails_now()) {
+  if (now("exit")) _exit(7);
+  if (now("segfault")) raise(SIGSEGV);
+  while (now("hang")) pause();
+  if (now("print")) {
+    puts("printed to standard output");
+    fflush(stdout);
+    fputs("printed to standard error\n", stderr);
+  }
+  if (now("invoke-fails")) {
     context->ReportError(context, "the device was lost");
     return ERROR;
   }

@@ -101,7 +101,7 @@ def test_a_lost_device_fails_the_invoke_and_not_the_process(
     compiled: ModelSpec, fake_edgetpu: Path, device: Mode
 ) -> None:
     device("invoke-fails:0")
-    engine = open_with(compiled, fake_edgetpu)
+    engine = open_engine(compiled, EngineConfig(delegate=str(fake_edgetpu), isolate=False))
     with contextlib.closing(engine), pytest.raises(DelegateError, match="the device was lost"):
         engine.invoke([picture(compiled)])
 

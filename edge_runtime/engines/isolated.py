@@ -1,0 +1,248 @@
+"""An engine in a process of its own: what native code does there costs one restart of that process and one frame."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from edge_runtime.engines._engine_process import EngineProcess
+from edge_runtime.engines._isolated_dialogue import Opening
+from edge_runtime.errors import EdgeRuntimeError, EngineError, EngineRestartingError, ModelError
+from edge_runtime.types import TensorSpec
+
+log = logging.getLogger(__name__)
+
+START_S: Final = 30.0
+"""For loading and a first invoke. A Coral on USB takes its firmware at the first use, which takes seconds."""
+FIRST_INVOKES_S: Final = 10.0
+LEAST_INVOKE_S: Final = 2.0
+MEDIANS: Final = 20
+SAMPLE: Final = 16
+WAIT_S: Final = 1.0
+"""How long ``invoke`` waits for an engine that restarts: a file then loses one frame, and a stop is still prompt."""
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_MOST_S: Final = 60.0
+LASTING_S: Final = 30.0
+"""An engine that ran as long is restarted at once when it fails; a sooner failure counts with those before."""
+FALLBACK_AFTER: Final = 3
+"""Failures without such a run between, after which the fallback takes over."""
+
+
+class InvokeDeadline:
+    """How long an invoke may take: ``fixed_s``; else 10 s until 16 were timed, then 20 medians, at least 2 s."""
+
+    def __init__(self, fixed_s: float | None) -> None:
+        self._fixed_s = fixed_s
+        self.seconds = FIRST_INVOKES_S if fixed_s is None else fixed_s
+        self._took_s: list[float] = []
+
+    def add(self, took_s: float) -> None:
+        """Take the duration of an invoke."""
+        if self._fixed_s is not None:
+            return
+        self._took_s.append(took_s)
+        if len(self._took_s) == SAMPLE:
+            self.seconds = max(LEAST_INVOKE_S, MEDIANS * sorted(self._took_s)[SAMPLE // 2])
+            self._took_s.clear()
+
+
+class IsolatedEngine:
+    """An ``Engine`` in a child process, with a deadline for each invoke and a fallback where one is given.
+
+    A crash, a hang or a failed invoke loses its frame and restarts the child: at once the first time and after a run of
+    30 s, else after 1 s, 2 s ... 60 s, off by up to a quarter. After three failures in a row the ``fallback`` takes
+    over, and the preferred engine comes back when it answers again. A child starts while the caller does something
+    else; no thread waits for it, each ``invoke`` takes the next step. One thread at a time may call it; ``restarts``
+    and ``restart_reason`` may be read from any.
+    """
+
+    def __init__(
+        self,
+        preferred: Opening,
+        *,
+        fallback: Opening | None = None,
+        invoke_timeout_s: float | None = None,
+        launch: Callable[[Opening], EngineProcess] = EngineProcess,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._preferred = self._last = preferred
+        self._fallback = fallback
+        self._invoke_timeout_s = invoke_timeout_s
+        self._launch, self._clock, self._pause, self._uniform = launch, clock, pause, uniform
+        self._serving: EngineProcess | None = None
+        self._candidate: EngineProcess | None = None
+        self._started_s = self._adopted_s = self._due_s = 0.0
+        self._failures = 0
+        self._closed = False
+        self._deadline = InvokeDeadline(invoke_timeout_s)
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+        self.delegate, self.delegate_reason = preferred.delegate, preferred.delegate_reason
+        self.threads = preferred.threads
+        self.restarts = 0
+        self.restart_reason: str | None = None
+        self._runtime = ""
+
+    @property
+    def runtime(self) -> str:
+        """Return the interpreter's package and version."""
+        return self._runtime
+
+    @property
+    def pid(self) -> int | None:
+        """Return the number of the process that serves now."""
+        return None if self._serving is None else self._serving.pid
+
+    def open(self) -> None:
+        """Start the child and wait, for at most 30 s, until its engine has answered once.
+
+        Raises what opening raises there (ModelError, DelegateError, UsageError), and EngineError when it hangs or dies.
+        """
+        process = self._launch(self._preferred)
+        try:
+            process.start()
+            answered = process.opened(START_S)
+        except BaseException:
+            process.stop()
+            raise
+        if not answered:
+            process.stop()
+            raise _slow(process)
+        self._adopt(process)
+
+    def invoke(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """Run the model once and return copies of its outputs.
+
+        Raises EngineRestartingError when this frame is lost to a restart, EngineError for inputs that do not fit.
+        """
+        self._check(inputs)
+        process = self._ready()
+        started_s = self._clock()
+        try:
+            outputs = process.invoke(inputs, timeout_s=self._deadline.seconds)
+        except EdgeRuntimeError as error:
+            self._lose(process, error)
+            raise EngineRestartingError(f"{error}; the engine is restarted") from error
+        self._deadline.add(self._clock() - started_s)
+        return outputs
+
+    def close(self) -> None:
+        """End the child; may be called twice."""
+        self._closed = True
+        for process in (self._serving, self._candidate):
+            if process is not None:
+                process.stop()
+        self._serving = self._candidate = None
+
+    def _check(self, inputs: Sequence[NDArray[Any]]) -> None:
+        if self._closed:
+            raise EngineError("invoke failed: the engine is closed")
+        given = [(value.shape, value.dtype) for value in inputs]
+        if given != (wanted := [(tensor.shape, tensor.dtype) for tensor in self.inputs]):
+            raise EngineError(f"invoke failed: expected {_words(wanted)}, found {_words(given)}")
+
+    def _ready(self) -> EngineProcess:
+        """Return a process that serves, waiting for one for at most 1 s. Raises EngineRestartingError."""
+        self._advance(0.0)
+        until_s = self._clock() + WAIT_S
+        while self._serving is None:
+            if (left_s := until_s - self._clock()) <= 0:
+                raise EngineRestartingError(f"the engine is being restarted: {self.restart_reason}")
+            self._advance(left_s)
+        return self._serving
+
+    def _advance(self, wait_s: float) -> None:
+        """Take one step towards the preferred engine, waiting for it for at most ``wait_s``."""
+        if self._candidate is None:
+            if self._serving is not None and self._serving.opening is self._preferred:
+                return
+            if (following := self._following()) is None:
+                self._pause(max(0.0, min(wait_s, self._due_s - self._clock())))
+                return
+            self._start(following)
+        process = self._candidate
+        if process is None:
+            return
+        try:
+            if process.opened(wait_s):
+                self._adopt(process)
+            elif self._clock() - self._started_s > START_S:
+                raise _slow(process)
+        except EdgeRuntimeError as error:
+            self._candidate = None
+            process.stop()
+            self._failed(error)
+
+    def _following(self) -> Opening | None:
+        """Return what is to be started now; None while the back-off lasts."""
+        wanted = self._serving is None and self._failures >= FALLBACK_AFTER
+        if wanted and self._fallback is not None and self._last is not self._fallback:
+            return self._fallback
+        return self._preferred if self._clock() >= self._due_s else None
+
+    def _start(self, opening: Opening) -> None:
+        self._last = opening
+        self._started_s = self._clock()
+        self.restarts += 1
+        process = self._launch(opening)
+        try:
+            process.start()
+        except EngineError as error:
+            process.stop()
+            self._failed(error)
+            return
+        self._candidate = process
+
+    def _adopt(self, process: EngineProcess) -> None:
+        """Let ``process``, which has answered, serve from now on. Raises ModelError when its tensors are others."""
+        alike = same_tensors(process.inputs, self.inputs) and same_tensors(process.outputs, self.outputs)
+        if self.inputs and not alike:
+            raise ModelError(f"{process.opening.model} has other inputs or outputs than {self._preferred.model}")
+        if self._serving is not None:
+            self._serving.stop()
+        if self.restarts:
+            log.warning("the engine runs again, on %s", process.opening.delegate)
+        self._candidate, self._serving = None, process
+        self._adopted_s = self._clock()
+        self._deadline = InvokeDeadline(self._invoke_timeout_s)
+        self.inputs, self.outputs = self.inputs or process.inputs, self.outputs or process.outputs
+        self.delegate, self.threads = process.opening.delegate, process.opening.threads
+        self.delegate_reason, self._runtime = process.opening.delegate_reason, process.runtime
+
+    def _lose(self, process: EngineProcess, error: EdgeRuntimeError) -> None:
+        process.stop()
+        self._serving = None
+        if process.opening is self._preferred and self._clock() - self._adopted_s >= LASTING_S:
+            self._failures = 0
+        self._failed(error)
+        self._advance(0.0)  # starts while the next frame is prepared
+
+    def _failed(self, error: EdgeRuntimeError) -> None:
+        self.restart_reason = str(error)
+        self._failures += 1
+        doubled_s = BACKOFF_FIRST_S * 2.0 ** min(self._failures - 2, 10)
+        delay_s = 0.0 if self._failures == 1 else min(doubled_s, BACKOFF_MOST_S) * self._uniform(0.75, 1.25)
+        self._due_s = self._clock() + delay_s
+        log.warning("%s; the engine is started again%s", error, f" in {delay_s:.1f} s" if delay_s else "")
+
+
+def _slow(process: EngineProcess) -> EngineError:
+    return EngineError(f"the engine on {process.opening.delegate} hangs: no answer within {START_S:g} s of its start")
+
+
+def same_tensors(some: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> bool:
+    """Return whether tensors are alike in all but their names, so that one model can stand in for the other."""
+    return [*map(_kind, some)] == [*map(_kind, others)]
+
+
+def _kind(tensor: TensorSpec) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, round(tensor.scale, 6), tensor.zero_point
+
+
+def _words(tensors: Sequence[tuple[tuple[int, ...], Any]]) -> str:
+    return ", ".join(f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}" for shape, dtype in tensors)
