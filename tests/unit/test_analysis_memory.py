@@ -132,7 +132,8 @@ def test_the_memory_of_a_model_is_what_the_interpreter_takes(reference: Path, na
         pytest.fail(grown.stderr)
     measured = int(found[1])
     estimated = estimate_memory(read_graph(path), xnnpack=kernels == "xnnpack").total_bytes
-    allowed = max(100_000, measured * (0.05 if kernels == "plain" else 0.10))
+    # What Python's heap held unused is taken first and not seen to grow: up to 190 kB, another amount in each Python.
+    allowed = max(200_000, measured * (0.05 if kernels == "plain" else 0.10))
     assert abs(estimated - measured) <= allowed, f"{estimated} for {measured}"
 
 
