@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import flatbuffers
-
 from edge_runtime.types import ImageInput, WindowInput
 
 LABEL_FILE: Final = "labels.txt"
@@ -107,6 +105,8 @@ class _Writer:
     """Tables of the schema, innermost first, as the builder wants them."""
 
     def __init__(self) -> None:
+        import flatbuffers  # comes with LiteRT
+
         self._builder = flatbuffers.Builder(1024)
 
     def text(self, value: str) -> int:
