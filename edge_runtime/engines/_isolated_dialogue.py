@@ -111,6 +111,15 @@ class SharedTensors:
         """Views, in the model's order."""
         self._outputs = self._views(self._inputs_end, _layout(outputs))
 
+    def write(self, inputs: Sequence[NDArray[Any]]) -> None:
+        """Copy ``inputs``, which are as the model declares them, into the memory."""
+        for view, value in zip(self.inputs, inputs, strict=True):
+            view[...] = value
+
+    def read(self, shapes: Sequence[Shape] | None) -> tuple[NDArray[Any], ...]:
+        """Return copies of the outputs; ``shapes`` as in ``views_of``. Raises ValueError."""
+        return tuple(view.copy() for view in self.views_of(shapes, grow=False))
+
     def views_of(self, shapes: Sequence[Shape] | None, *, grow: bool) -> tuple[NDArray[Any], ...]:
         """Return views of the outputs, in ``shapes`` where they are not the declared ones.
 
@@ -134,8 +143,10 @@ class SharedTensors:
         return self._views(self._inputs_end, wanted)
 
     def close(self) -> None:
-        """Release the descriptor; the memory goes with the last view."""
+        """Release the descriptor and all views but those handed out, with the last of which the memory goes."""
         os.close(self._descriptor)
+        self.inputs = self._outputs = ()
+        del self._map  # closing it would leave numpy's views without their memory
 
     def _views(self, start: int, wanted: Sequence[tuple[Shape, np.dtype[Any]]]) -> tuple[NDArray[Any], ...]:
         views = []

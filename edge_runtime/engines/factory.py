@@ -15,7 +15,7 @@ from edge_runtime.engines import edgetpu
 from edge_runtime.engines.delegates import load_delegate, resolve_library
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine, default_threads
 from edge_runtime.engines.trial import Trial, try_model
-from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, ModelError
+from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, EngineError, ModelError
 from edge_runtime.interpreter import RuntimeName, load_runtime
 from edge_runtime.manifest import Overrides, resolve
 from edge_runtime.protocols import Engine
@@ -40,6 +40,8 @@ class Choice:
     """``cpu``, ``edgetpu`` or the delegate library's path."""
     reason: str
     library: str | None = None
+    away: str | None = None
+    """Why it does not work now, where a fallback runs until it does."""
 
 
 def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
@@ -47,7 +49,7 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
 
     Raises ModelError, EdgeTpuRequiredError, DelegateError, UsageError.
     """
-    choice = choose_delegate(spec, config)
+    choice = _choose(spec, config)
     if choice.library is not None if config.isolate == "auto" else config.isolate:
         return _open_isolated(spec, config, choice)
     if config.fallback_model is not None and choice.library is not None:
@@ -61,6 +63,16 @@ def open_engine(spec: ModelSpec, config: EngineConfig) -> Engine:
         delegate=choice.name,
         delegate_reason=choice.reason,
     )
+
+
+def _choose(spec: ModelSpec, config: EngineConfig) -> Choice:
+    try:
+        return choose_delegate(spec, config)
+    except EdgeTpuRequiredError as error:
+        if config.fallback_model is None or config.isolate is False or config.delegate == "cpu":
+            raise
+        library = edgetpu.find_library() or edgetpu.LIBRARY
+        return Choice("edgetpu", "the model is compiled for an Edge TPU, which answers again", library, str(error))
 
 
 def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Engine:
@@ -86,7 +98,12 @@ def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Eng
             delegate_reason=f"{choice.name} does not work now: engine.fallback_model runs until it does",
         )
     engine = IsolatedEngine(preferred, fallback=fallback, invoke_timeout_s=config.invoke_timeout_s)
-    engine.open()
+    try:
+        engine.open(away=choice.away)
+    except EngineError as error:
+        if fallback is None or choice.away is not None:
+            raise
+        engine.open(away=str(error))
     return engine
 
 

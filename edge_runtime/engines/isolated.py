@@ -98,12 +98,16 @@ class IsolatedEngine:
         """Return the number of the process that serves now."""
         return None if self._serving is None else self._serving.pid
 
-    def open(self) -> None:
+    def open(self, *, away: str | None = None) -> None:
         """Start the child and wait, for at most 30 s, until its engine has answered once.
 
-        Raises what opening raises there (ModelError, DelegateError, UsageError), and EngineError when it hangs or dies.
+        ``away`` says why the preferred engine is known not to work now: it is left out and the fallback opened. Raises
+        what opening raises there (ModelError, DelegateError, UsageError), and EngineError when it hangs or dies.
         """
-        process = self._launch(self._preferred)
+        if away is not None and self._fallback is not None:
+            self._last, self._failures = self._fallback, FALLBACK_AFTER - 1
+            self._failed(EngineError(away))
+        process = self._launch(self._last)
         try:
             process.start()
             answered = process.opened(START_S)

@@ -150,6 +150,18 @@ def test_a_child_that_is_killed_or_stopped_is_replaced(
     assert len(children()) == 1
 
 
+def test_restarts_leave_no_descriptors_behind(isolated: Callable[..., IsolatedEngine]) -> None:
+    before = psutil.Process().num_fds()
+    engine = isolated()
+    while engine.restarts < 3:
+        os.kill(engine.pid or 0, signal.SIGKILL)
+        with pytest.raises(EngineRestartingError):
+            engine.invoke([picture()])
+        infers_again(engine)
+    engine.close()
+    assert psutil.Process().num_fds() == before
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_child_goes_with_its_parent_however_that_ends(stopped: bool) -> None:
     code = (
@@ -301,6 +313,24 @@ def test_a_fallback_with_the_same_tensors_is_taken(compiled: ModelSpec, fake_edg
         assert engine.delegate == str(fake_edgetpu)
 
 
+@pytest.mark.parametrize("named", ["auto", "{library}"])
+def test_with_a_fallback_a_device_that_is_away_at_the_start_is_no_reason_not_to_start(
+    compiled: ModelSpec,
+    fake_edgetpu: Path,
+    uncompiled: Path,
+    device: Mode,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(fake_edgetpu.parent))
+    device("null")
+    config = EngineConfig(delegate=named.format(library=fake_edgetpu), fallback_model=str(uncompiled))
+    with contextlib.closing(open_engine(compiled, config)) as engine:
+        assert engine.delegate == "cpu"
+        assert "no device answers" in (engine.restart_reason or "")
+        assert engine.invoke([picture()])[0].shape == (1, 1001)
+
+
 TENSORS = [TensorSpec("a", (2, 3), np.dtype(np.uint8)), TensorSpec("b", (4,), np.dtype(np.float32))]
 
 
@@ -321,10 +351,10 @@ def test_outputs_that_change_their_shape_grow_the_shared_memory() -> None:
     with contextlib.closing(ours), contextlib.closing(theirs):
         engine: Any = GrowingEngine()
         for value in (7, 9, 11):
-            ours.inputs[0][...] = value
+            ours.write([np.full((2, 3), value, np.uint8)])
             done = decode_answer(answer(engine, theirs, ((4,),)))
             assert isinstance(done, Done)
-            (output,) = ours.views_of(done.shapes, grow=False)
+            (output,) = ours.read(done.shapes)
             np.testing.assert_array_equal(output, np.full(engine.rows, value, np.float32))
 
 
@@ -332,7 +362,7 @@ def test_outputs_that_change_their_shape_grow_the_shared_memory() -> None:
 def test_shapes_that_a_broken_child_makes_up_are_not_read(shapes: Any) -> None:
     ours = SharedTensors(create_memory(TENSORS[:1], TENSORS[1:]), TENSORS[:1], TENSORS[1:])
     with contextlib.closing(ours), pytest.raises(ValueError, match=r"shape|fit|argument"):
-        ours.views_of(shapes, grow=False)
+        ours.read(shapes)
 
 
 def test_a_broken_child_cannot_take_memory_away_from_its_parent() -> None:
