@@ -2,15 +2,16 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime.config import HomeAssistantSection
 from edge_runtime.connect import BrokerLink
-from edge_runtime.sinks.homeassistant import Config, HomeAssistant
-from edge_runtime.sinks.homeassistant_entities import AnnouncedStream
 from edge_runtime.telemetry.resources import Resources
 from edge_runtime.telemetry.throttling import Throttling
 from edge_runtime.types import ImageInput, ModelSpec
+
+if TYPE_CHECKING:
+    from edge_runtime.sinks.homeassistant_entities import AnnouncedStream
 
 MARK: Final = "homeassistant"
 """A file in the state directory: this device has been announced, under the prefix that is in it."""
@@ -28,10 +29,13 @@ def announce(
 ) -> None:
     """Announce the device if ``section`` says so; else remove what an earlier run announced."""
     mark = state / MARK
+    if not section.enabled and not mark.exists():
+        return  # as on most devices: nothing is imported either
+    from edge_runtime.sinks.homeassistant import Config, HomeAssistant
+
     if not section.enabled:
-        if mark.exists():
-            HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
-            mark.unlink()
+        HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
+        mark.unlink()
         return
     mark.write_text(section.prefix)
     HomeAssistant(
@@ -44,7 +48,9 @@ def announce(
     ).open()
 
 
-def _announced(name: str, spec: ModelSpec | None) -> AnnouncedStream:
+def _announced(name: str, spec: ModelSpec | None) -> "AnnouncedStream":
+    from edge_runtime.sinks.homeassistant_entities import AnnouncedStream
+
     if spec is None:
         return AnnouncedStream(name=name, task=None)
     return AnnouncedStream(

@@ -4,11 +4,9 @@ Sections of plugins (``[broker]``, ``[engine]``, ``[[source]]``) stay plain mapp
 with ``section``. Every error names the file, the key, what was expected and what was found.
 """
 
-import difflib
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -159,6 +157,8 @@ def check_name(name: str, *, what: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -209,9 +209,11 @@ def _explain(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> st
     key = place.rstrip("`").lstrip(".")
     text = re.sub(r"\s+", " ", text).replace("Object contains unknown field", "unknown key")
     text = text[:1].lower() + text[1:]
-    match = re.search(r"unknown key `(.+)`", text)
-    if match and (near := difflib.get_close_matches(match[1], _known_keys(struct, key), n=1)):
-        text += f" (did you mean `{near[0]}`?)"
+    if match := re.search(r"unknown key `(.+)`", text):
+        from difflib import get_close_matches
+
+        if near := get_close_matches(match[1], _known_keys(struct, key), n=1):
+            text += f" (did you mean `{near[0]}`?)"
     return f"{key}: {text}" if key else text
 
 

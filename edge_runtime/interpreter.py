@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Runtime:
     @property
     def version(self) -> str:
         """Return the distribution's name and version, ``ai-edge-litert 2.3.0``."""
+        if told := getattr(sys.modules.get(PACKAGES[self.name][0]), "__version__", None):
+            return f"{self.distribution} {told}"  # without the 7 ms that importlib.metadata takes
         from importlib.metadata import PackageNotFoundError, version
 
         try:

@@ -5,7 +5,6 @@ end is passed on downstream, so that a finite run drains and ends by itself.
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -159,7 +158,7 @@ class CaptureWorker:
             if self._counters.captured > frames_before:
                 delay_s = REOPEN_FIRST_S
             self._counters.reopened += 1
-            self._stop.wait(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not secrecy
+            self._stop.wait(_jittered(delay_s))
             delay_s = min(delay_s * 2, REOPEN_MOST_S)
 
     def _may_retry(self, error: EdgeRuntimeError) -> bool:
@@ -228,6 +227,12 @@ class CaptureWorker:
         if state != self._state:
             self._state = state
             self._on_state(self._stream, state, error)
+
+
+def _jittered(delay_s: float) -> float:
+    from random import uniform  # where all goes well it is not needed
+
+    return delay_s * uniform(0.75, 1.25)  # noqa: S311 - jitter, not secrecy
 
 
 class PrepareWorker:

@@ -1,5 +1,6 @@
 """Picture files of every kind that Pillow reads without starting another program."""
 
+import contextlib
 import io
 import logging
 import threading
@@ -13,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edge_runtime.errors import BadFrameError
 from edge_runtime.preprocess.color import Color, recolor
-from edge_runtime.preprocess.geometry import EXIF, UPRIGHT
+from edge_runtime.preprocess.geometry import EXIF, UPRIGHT, Orientation
 from edge_runtime.preprocess.jpeg import PILLOW_ERRORS, check_size, decode_jpeg
 from edge_runtime.preprocess.rasters import Plane
 from edge_runtime.types import Size
@@ -48,12 +49,12 @@ class PictureRaster:
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                self._picture = Image.open(io.BytesIO(data), formats=FORMATS)
+                self._picture = _opened(data)
                 check_size(self._picture.size)
                 if self._picture.format == "TIFF":
                     self._picture.load()  # newer Pillow turns TIFF files by itself, and then the tag is gone
                 self.size = self._picture.size
-                self.orientation = EXIF.get(self._picture.getexif().get(_ORIENTATION_TAG, 1), UPRIGHT)
+                self.orientation = _orientation(self._picture)
             except PILLOW_ERRORS as error:
                 raise _unreadable(error) from error
         if self._picture.info.get("progressive") and bytes(data).count(b"\xff\xda") > MAX_SCANS:
@@ -76,6 +77,22 @@ class PictureRaster:
     def colors(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return the pixels in the order wanted."""
         return recolor(parts[0], have="GRAY" if self._want == "GRAY" else "RGB", want=self._want)
+
+
+def _opened(data: bytes | memoryview) -> Image.Image:
+    """Open a picture; a JPEG without the readers of other formats, whose import takes as long as a picture."""
+    if bytes(data[:3]) == b"\xff\xd8\xff":
+        from PIL import JpegImagePlugin
+
+        with contextlib.suppress(*PILLOW_ERRORS):  # what is wrong with it is told in the usual way
+            return JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _orientation(picture: Image.Image) -> Orientation:
+    if picture.format == "JPEG" and not picture.info.keys() & {"exif", "xmp"}:
+        return UPRIGHT  # without the import of Pillow's TIFF reader
+    return EXIF.get(picture.getexif().get(_ORIENTATION_TAG, 1), UPRIGHT)
 
 
 def _eight_bit(picture: Image.Image, mode: str) -> Image.Image:
