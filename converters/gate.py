@@ -78,11 +78,7 @@ def judge(
     targets = _class_ids(targets) if classifier and targets is not None else targets
     if targets is not None and targets.dtype.kind in "iu":
         accuracy = paired_difference(top1(reference[0]) == targets, top1(other[0]) == targets)
-        if accuracy.high < -LARGEST_LOSS:
-            failures.append(
-                f"accuracy {accuracy.before:.1%} became {accuracy.after:.1%} over {accuracy.count} samples, "
-                f"certainly more than {LARGEST_LOSS * 100:g} point lost"
-            )
+        failures += _lost(accuracy)
     elif targets is not None:
         errors = (_mean_squared(reference[0], targets), _mean_squared(other[0], targets))
     return Verdict(
@@ -102,6 +98,13 @@ def _class_ids(targets: Array) -> Array:
     if rows.shape[1] > 1:
         return top1(rows)
     return rows[:, 0].astype(np.int64)
+
+
+def _lost(accuracy: PairedDifference) -> list[str]:
+    if accuracy.high >= -LARGEST_LOSS:
+        return []
+    change = f"accuracy {accuracy.before:.1%} became {accuracy.after:.1%} over {accuracy.count} samples"
+    return [f"{change}, certainly more than {LARGEST_LOSS * 100:g} point lost"]
 
 
 def _mean_squared(outputs: Array, targets: Array) -> float:

@@ -45,53 +45,45 @@ class Drawn:
     high: float
 
 
-def draw(
-    pool: Pool,
-    indices: Iterable[int],
-    path: Path,
-    *,
-    without: frozenset[str] = frozenset(),
-    step: Callable[[], None] = lambda: None,
-) -> Drawn:
+def draw(pool: Pool, indices: Iterable[int], path: Path, *, without: frozenset[str] = frozenset()) -> Drawn:
     """Load samples and write them to ``path`` as .npy, those whose key is in ``without`` left out.
 
-    ``step`` is called once per sample. Raises UsageError when nothing is left, or for values that are no numbers.
+    Raises UsageError when nothing is left, or for values that are no numbers.
     """
-    kept: list[int] = []
+    kept: dict[int, Array] = {}
     keys: set[str] = set()
-    arrays: list[Array] = []
     skipped = 0
     for index in indices:
-        step()
         try:
-            value = np.ascontiguousarray(pool.load(index), np.float32)
+            value = _checked(pool, index)
         except BadFrameError:
             skipped += 1
             continue
         key = hashlib.sha256(value.tobytes()).hexdigest()
-        if key in without:
-            continue
-        if not np.isfinite(value).all():
-            raise UsageError(f"{pool.where}: sample {index} has values that are no numbers (NaN or infinite)")
-        keys.add(key)
-        kept.append(index)
-        arrays.append(value)
-    if not arrays:
-        reason = (
-            "every sample of it was used for calibration; give others, or a lower --samples" if keys or without else ""
-        )
-        raise UsageError(f"{pool.where}: no sample can be used; {reason or f'{skipped} of them are broken'}")
-    stacked = np.stack(arrays)
+        if key not in without:
+            keys.add(key)
+            kept[index] = value
+    if not kept:
+        used = "every sample of it was used for calibration; give others, or a lower --samples"
+        raise UsageError(f"{pool.where}: no sample can be used; {used if without else f'{skipped} of them are broken'}")
+    stacked = np.stack(list(kept.values()))
     np.save(path, stacked)
     return Drawn(
         path=path,
-        count=len(arrays),
+        count=len(kept),
         keys=frozenset(keys),
-        targets=None if pool.targets is None else np.asarray(pool.targets)[kept],
+        targets=None if pool.targets is None else np.asarray(pool.targets)[list(kept)],
         skipped=skipped,
         low=float(stacked.min()),
         high=float(stacked.max()),
     )
+
+
+def _checked(pool: Pool, index: int) -> Array:
+    value = np.ascontiguousarray(pool.load(index), np.float32)
+    if not np.isfinite(value).all():
+        raise UsageError(f"{pool.where}: sample {index} has values that are no numbers (NaN or infinite)")
+    return value
 
 
 def spread(count: int, wanted: int) -> list[int]:
