@@ -200,7 +200,9 @@ def _status(made: Run) -> int:
     bad = sum(counts.bad for name, counts in counters.streams.items() if not made.sources[name].live)
     if bad:
         log.warning("%d of the inputs could not be read and were skipped", bad)
-    return 1 if bad or counters.engine_failures else 0
+    # A camera goes on after a lost frame; of a folder one was asked to see every picture.
+    lost = 0 if all(made.live.values()) else counters.engine_failures
+    return 1 if bad or lost else 0
 
 
 @contextmanager
