@@ -110,15 +110,8 @@ def main() -> None:
         document["frame"] = {"size": [1280, 720], "mean_bytes": round(sum(sizes) / len(sizes)), "different": len(sizes)}
         for model in models:
             found = contenders(folder, model, port, others, arguments.seconds)
-            chosen = {
-                name: measure
-                for name, measure in found.items()
-                if name == BARE or not arguments.only or any(word in name for word in arguments.only)
-            }
-            measured: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
-            for _ in range(arguments.rounds):
-                for name, measure in chosen.items():
-                    measured[name].append(stage.undisturbed(measure, tries=arguments.tries))
+            chosen = stage.chosen(found, arguments.only, always=BARE)
+            measured = stage.in_turns(chosen, rounds=arguments.rounds, tries=arguments.tries)
             document["models"][model.name] = rows(measured)
     if arguments.json:
         print(json.dumps(document))

@@ -46,6 +46,8 @@ def reference_model(name: str) -> Path:
 @contextlib.contextmanager
 def workshop(frames: int) -> Iterator[tuple[Path, list[int]]]:
     """Give a temporary folder with ``frames/`` and ``plugins/`` in it, and the sizes of the frames in bytes."""
+    # As pip does when it installs; a checkout in which files were edited would compile them at every start.
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(REPOSITORY / "edge_runtime")], check=True)
     with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
         folder = Path(name)
         sizes = camera_frames.write(folder / "frames", frames, pictures=camera_frames.photos(REFERENCE))
@@ -154,6 +156,24 @@ def undisturbed(measure: Measure, *, tries: int) -> dict[str, Any]:
     return best
 
 
+def chosen(found: Mapping[str, Measure], words: Sequence[str], *, always: str) -> dict[str, Measure]:
+    """Return the contenders whose name has one of ``words`` (all without words), and ``always``."""
+    return {n: measure for n, measure in found.items() if n == always or not words or any(w in n for w in words)}
+
+
+def in_turns(
+    found: Mapping[str, Measure], *, rounds: int, tries: int, warm: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Run every contender once a round, ``warm`` rounds of which are thrown away; return what each round gave."""
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
+    for number in range(warm + rounds):
+        for name, measure in found.items():
+            result = undisturbed(measure, tries=tries)
+            if number >= warm:
+                measured[name].append(result)
+    return measured
+
+
 def _busy_s() -> float:
     """Return how long all cores together have been busy, time stolen by the hypervisor included (proc(5), stat)."""
     fields = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
@@ -162,7 +182,7 @@ def _busy_s() -> float:
 
 
 def _ours_s() -> float:
-    """Return the CPU time of this process, of the children that have ended, and of those that run (the broker)."""
+    """Return the CPU time of this process and of its children (and theirs): the ended ones and those that run."""
     total = 0.0
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         used = resource.getrusage(who)
@@ -171,7 +191,7 @@ def _ours_s() -> float:
     for child in children:
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / TICKS
+            total += sum(int(value) for value in fields[11:15]) / TICKS
     return total
 
 
