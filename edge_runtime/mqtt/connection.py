@@ -245,7 +245,7 @@ class MqttBus:
         if store_in_s is not None:
             due.append(store_in_s)
         if self._stop_by_s is not None:
-            due.append(0.02)
+            due.append(0.0 if session.said_goodbye else 0.02)
         return max(0.0, min(due))
 
     def _watch(self, link: Link | None) -> None:
