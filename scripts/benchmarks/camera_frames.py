@@ -19,8 +19,11 @@ def photos(reference: Path) -> list[Path]:
     return [path for name in PHOTOS if (path := reference / "images" / name).is_file()]
 
 
-def write(folder: Path, count: int, *, pictures: Sequence[Path] = ()) -> list[int]:
-    """Write ``count`` frames of ``pictures`` in turn, or of made-up shapes; return their sizes in bytes."""
+def write(folder: Path, count: int, *, pictures: Sequence[Path] = (), size: tuple[int, int] = SIZE) -> list[int]:
+    """Write ``count`` frames of ``pictures`` in turn, or of made-up shapes; return their sizes in bytes.
+
+    They are made at 1280x720 and then brought to ``size``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = []
     for number in range(count):
@@ -28,7 +31,7 @@ def write(folder: Path, count: int, *, pictures: Sequence[Path] = ()) -> list[in
         scene = _photo(pictures[number % len(pictures)], random) if pictures else _shapes(random)
         noise = random.integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
         image = Image.blend(scene, Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1)), GRAIN)
-        data = _jpeg(image)
+        data = _jpeg(image if size == SIZE else image.resize(size))
         (folder / f"{number:04}.jpg").write_bytes(data)
         sizes.append(len(data))
     return sizes
