@@ -39,7 +39,10 @@ class Inlet:
 
 
 class Flow:
-    """Sources, an optional pipeline, and the threads around them. Used once."""
+    """Sources, an optional pipeline, and the threads around them. Used once.
+
+    ``cores`` is how many of them the threads may use; None asks the system.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,9 @@ class Flow:
         counters: RunCounters,
         stop: threading.Event,
         on_state: StateListener,
+        cores: int | None = None,
     ) -> None:
+        self._cores = cores or len(os.sched_getaffinity(0))
         self._inlets = dict(inlets)
         self._counters = counters
         self._stop = stop
@@ -60,11 +65,19 @@ class Flow:
     def run(self, pipeline: Pipeline, hand_over: Callable[[Prediction], None]) -> None:
         """Move frames through ``pipeline`` until every source has ended or ``stop`` is set; then everything is done.
 
-        ``hand_over`` is called from the inference thread.
+        ``hand_over`` is called from the threads that infer, never from two at a time.
         """
         ready = ReadySlot()
         live_only = all(inlet.source.live for inlet in self._inlets.values())
-        schedule = Schedule(live_only=live_only, cores=len(os.sched_getaffinity(0)))
+        schedule = Schedule(live_only=live_only, cores=self._cores)
+        inference = InferenceWorker(
+            pipeline,
+            ready=ready,
+            schedule=schedule,
+            counters=self._counters,
+            hand_over=hand_over,
+            stop=self._stop,
+        )
         prepare = [
             PrepareWorker(
                 pipeline,
@@ -74,17 +87,10 @@ class Flow:
                 schedule=schedule,
                 counters=self._counters,
                 stop=self._stop,
+                infer=inference.infer,
             ).run
             for number in range(PREPARE_THREADS)
         ]
-        inference = InferenceWorker(
-            pipeline,
-            ready=ready,
-            schedule=schedule,
-            counters=self._counters,
-            hand_over=hand_over,
-            stop=self._stop,
-        )
         stages = [self._threads("prepare", prepare), self._threads("inference", [inference.run])]
         # Once nothing more is prepared, the inference thread works off what is ready and ends too.
         self._see_out(stages, after_first=ready.close)

@@ -134,10 +134,12 @@ class _Turn:
 
 
 class ReadySlot:
-    """The one prepared tensor that waits for the engine.
+    """The one prepared tensor that waits for the engine, and who has the engine.
 
     Overflow rule: ``put`` waits for its ticket's turn and for the slot to be free; ``replace`` takes the waiting one's
-    place when it is of the same stream (a newer frame of a live source) and gives the old one back.
+    place when it is of the same stream (a newer frame of a live source) and gives the old one back. The engine belongs
+    to the thread that called ``take``, until it calls again, or to one that could ``claim`` it, until ``more`` gives
+    it nothing.
     """
 
     def __init__(self) -> None:
@@ -145,6 +147,8 @@ class ReadySlot:
         self._value: Prepared | None = None
         self._next_ticket = 0
         self._closed = False
+        self._inferring = False
+        self._claimed = False
         self._something = Gate()
         self._free = Gate()
         self._queued: dict[int, _Turn] = {}
@@ -177,12 +181,44 @@ class ReadySlot:
                 turn = self._queued.setdefault(ticket, _Turn(prepared, over_own))
             turn.gate.wait(STOP_CHECK_S)
 
-    def take(self, *, timeout_s: float) -> Prepared | None:
-        """Take the tensor out; None when none came within ``timeout_s`` or the slot is closed and empty."""
-        if self._value is None:
-            self._something.wait(timeout_s)
+    def claim(self, ticket: int) -> bool:
+        """Pass a tensor by the slot: true when it is its turn, nothing waits and the engine is free.
+
+        The caller then infers it, and what ``more`` gives it until that is None.
+        """
+        with self._lock:
+            busy = self._inferring or self._claimed or self._value is not None
+            if busy or self._closed or self._next_ticket != ticket:
+                return False
+            self._next_ticket += 1
+            self._claimed = True
+            self._settle()
+            return True
+
+    def more(self) -> Prepared | None:
+        """Take out what waits now, for a thread that has claimed the engine; None gives the engine back."""
         with self._lock:
             value, self._value = self._value, None
+            self._claimed = value is not None
+            self._settle()
+            return value
+
+    def take(self, *, timeout_s: float) -> Prepared | None:
+        """Take the tensor out, when nobody has claimed the engine.
+
+        None when none came within ``timeout_s`` or the slot is closed and empty. One thread calls this.
+        """
+        with self._lock:
+            self._inferring = False
+            self._settle()
+            ready = self._value is not None and not self._claimed
+        if not ready:
+            self._something.wait(timeout_s)
+        with self._lock:
+            if self._claimed:
+                return None
+            value, self._value = self._value, None
+            self._inferring = value is not None
             self._settle()
             return value
 
@@ -220,7 +256,7 @@ class ReadySlot:
 
     def _settle(self) -> None:
         """Set the gates to what is now so; the lock is held."""
-        self._something.set(is_open=self._value is not None or self._closed)
+        self._something.set(is_open=(self._value is not None and not self._claimed) or self._closed)
         self._free.set(is_open=self._value is None or self._closed)
         turn = self._queued.get(self._next_ticket)
         if turn is not None and self._fits(turn.prepared, over_own=turn.over_own):

@@ -239,7 +239,8 @@ class PrepareWorker:
     """Turns frames into tensors, early enough for the engine and no earlier.
 
     The first worker (``number`` 0) always runs; the second one only takes frames while preparing is what inference
-    waits for: always running two costs CPU and gains nothing when the model is slower than the decoder.
+    waits for: always running two costs CPU and gains nothing when the model is slower than the decoder. On two cores
+    they then infer as well what they have prepared, by ``infer``; one at a time, as `ReadySlot` sees to.
     """
 
     def __init__(
@@ -252,9 +253,11 @@ class PrepareWorker:
         schedule: Schedule,
         counters: RunCounters,
         stop: threading.Event,
+        infer: Callable[[Prepared], None],
         clock: Clock = monotonic_ns,
     ) -> None:
         self._pipeline = pipeline
+        self._infer = infer
         self._number = number
         self._clock = clock
         self._intake = intake
@@ -289,6 +292,9 @@ class PrepareWorker:
             self._stop.set()
             return
         self._schedule.prepared(self._clock() - started_ns)
+        if self._schedule.in_place and self._ready.claim(ticket):
+            self._infer_in_place(prepared)
+            return
         if not live:
             self._ready.put(ticket, prepared, stop=self._stop)
             return
@@ -297,6 +303,13 @@ class PrepareWorker:
             self._counters.superseded += 1
             self._counters.streams[displaced.frame.stream].dropped += 1
             self._pipeline.discard(displaced)
+
+    def _infer_in_place(self, prepared: Prepared) -> None:
+        waiting: Prepared | None = prepared
+        while waiting is not None:
+            if not self._stop.is_set():
+                self._infer(waiting)
+            waiting = self._ready.more()
 
     def _wait_for_room(self) -> str | None:
         """Hold back until the engine will soon be free; name the stream whose waiting tensor has grown too old."""
@@ -314,7 +327,10 @@ class PrepareWorker:
 
 
 class InferenceWorker:
-    """Runs the engine and hands predictions over; the only thread that touches the interpreter."""
+    """Runs the engine and hands predictions over. ``run`` is the body of one thread.
+
+    ``infer`` may be called by another one that has claimed the engine.
+    """
 
     def __init__(
         self,
@@ -338,9 +354,10 @@ class InferenceWorker:
         """Infer until what is ready has been worked off or the run stops."""
         while not self._stop.is_set() and not self._ready.finished:
             if prepared := self._ready.take(timeout_s=READ_TIMEOUT_S):
-                self._infer(prepared)
+                self.infer(prepared)
 
-    def _infer(self, prepared: Prepared) -> None:
+    def infer(self, prepared: Prepared) -> None:
+        """Invoke, and hand the prediction over. Never two threads at a time."""
         started_ns = monotonic_ns()
         self._schedule.invoke_started(started_ns)
         try:

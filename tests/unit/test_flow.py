@@ -1,6 +1,5 @@
 """All threads of a run together: order, losses, ends and stops."""
 
-import os
 import random
 import threading
 import time
@@ -11,7 +10,7 @@ from flow_parts import DEADLINE_S, FakePipeline, ScriptedSource, bad, ends, fram
 
 from edge_runtime.errors import SourceError
 from edge_runtime.flow import Flow, Inlet
-from edge_runtime.types import Frame, Prediction
+from edge_runtime.types import Frame, Prediction, Prepared
 from edge_runtime.workers import RunCounters
 
 
@@ -28,6 +27,7 @@ class Ran:
             counters=self.counters,
             stop=self.stop,
             on_state=lambda stream, state, _: self.states.append((stream, state)),
+            cores=options.pop("cores", 4),
         )
         hand_over = options.pop("hand_over", self.predictions.append)
         self.thread = started(lambda: self._flow.run(pipeline, hand_over))[0]  # type: ignore[arg-type]
@@ -40,7 +40,8 @@ def files(stream: str, count: int, **options: Any) -> ScriptedSource:
     return ScriptedSource((frame(number, stream) for number in range(count)), **options)
 
 
-def test_files_keep_their_order_although_two_threads_prepare_them() -> None:
+@pytest.mark.parametrize("cores", [2, 4])
+def test_files_keep_their_order_although_two_threads_prepare_them(cores: int) -> None:
     # Some pictures take longer than others, and all longer than an invoke: both threads are at work.
     chance = random.Random(3)
     took = {number: chance.choice([0.0002, 0.001, 0.004]) for number in range(300)}
@@ -51,13 +52,26 @@ def test_files_keep_their_order_although_two_threads_prepare_them() -> None:
         by_thread[name] = by_thread.get(name, 0) + 1
         time.sleep(took[of.sequence])
 
-    ran = Ran({"images0": files("images0", 300)}, FakePipeline(on_prepare=prepare))
+    inferring: set[str] = set()
+    running: list[int] = []
+
+    def infer(_: Prepared) -> None:
+        inferring.add(threading.current_thread().name)
+        running.append(1)
+        time.sleep(0.0002)
+        assert running.pop()
+        assert not running  # never two at a time
+
+    pipeline = FakePipeline(on_prepare=prepare, on_infer=infer)
+    ran = Ran({"images0": files("images0", 300)}, pipeline, cores=cores)
 
     assert ends(ran.thread)
     assert ran.sequences("images0") == list(range(300))
     assert ran.counters.inferred == 300
     assert ran.counters.streams["images0"].dropped == 0
-    assert len(by_thread) == min(2, len(os.sched_getaffinity(0)))
+    assert set(by_thread) == {"prepare-0", "prepare-1"}
+    # On two cores whoever has prepared infers as well; where there are more an inference thread of its own does.
+    assert (inferring == {"inference-0"}) == (cores == 4)
 
 
 def test_bad_pictures_are_left_out_and_the_others_stay_in_order() -> None:
@@ -73,9 +87,13 @@ def test_bad_pictures_are_left_out_and_the_others_stay_in_order() -> None:
     assert ran.counters.streams["images0"].bad == 20
 
 
-def test_live_frames_are_inferred_or_counted_as_dropped() -> None:
+@pytest.mark.parametrize("cores", [1, 2, 4])
+@pytest.mark.parametrize("slow", ["prepare", "infer"])
+def test_live_frames_are_inferred_or_counted_as_dropped(slow: str, cores: int) -> None:
     source = files("camera0", 2000, live=True)
-    ran = Ran({"camera0": source}, FakePipeline(on_infer=lambda _: time.sleep(0.0005)))
+    wait = {slow: lambda _: time.sleep(0.0005)}
+    pipeline = FakePipeline(**{f"on_{step}": act for step, act in wait.items()})
+    ran = Ran({"camera0": source}, pipeline, cores=cores)
 
     assert ends(ran.thread)
     counts = ran.counters.streams["camera0"]
@@ -123,9 +141,10 @@ def test_files_beside_a_camera_lose_nothing() -> None:
     assert counts.captured == len(ran.sequences("camera0")) + counts.dropped
 
 
+@pytest.mark.parametrize("cores", [1, 2, 4])
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("after", [1, 2, 7, 40])
-def test_a_stop_ends_every_thread_wherever_they_are(live: bool, after: int) -> None:
+def test_a_stop_ends_every_thread_wherever_they_are(live: bool, after: int, cores: int) -> None:
     stop_at = threading.Event()
 
     def hand_over(prediction: Prediction) -> None:
@@ -133,7 +152,7 @@ def test_a_stop_ends_every_thread_wherever_they_are(live: bool, after: int) -> N
             stop_at.set()
 
     endless = ScriptedSource((frame(n, "camera0") for n in range(10**9)), live=live)
-    ran = Ran({"camera0": endless}, FakePipeline(), hand_over=hand_over)
+    ran = Ran({"camera0": endless}, FakePipeline(), hand_over=hand_over, cores=cores)
 
     assert stop_at.wait(DEADLINE_S)
     ran.stop.set()

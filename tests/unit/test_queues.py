@@ -244,6 +244,73 @@ def test_waiting_for_a_free_slot() -> None:
     assert results == [True, True]
 
 
+def test_a_free_engine_can_be_claimed_in_ones_turn() -> None:
+    slot, stop = ReadySlot(), threading.Event()
+
+    assert not slot.claim(1)  # not yet its turn
+    assert slot.claim(0)
+    assert not slot.claim(1)  # somebody has the engine
+    slot.put(1, prepared(frame(1)), stop=stop)
+    assert slot.take(timeout_s=NOW) is None  # that is for who has claimed it
+    waiting = slot.more()
+    assert waiting is not None
+    assert waiting.frame.sequence == 1
+    assert slot.take(timeout_s=NOW) is None
+    assert slot.more() is None  # gives the engine back
+    slot.put(2, prepared(frame(2)), stop=stop)
+    assert slot.take(timeout_s=DEADLINE_S) is not None
+
+
+def test_an_engine_that_infers_cannot_be_claimed_until_its_thread_asks_for_more() -> None:
+    slot, stop = ReadySlot(), threading.Event()
+    slot.put(0, prepared(frame(0)), stop=stop)
+    slot.take(timeout_s=NOW)
+
+    assert not slot.claim(1)
+    assert slot.take(timeout_s=NOW) is None
+    assert slot.claim(1)
+
+
+def test_nothing_is_claimed_past_a_tensor_that_waits_or_after_the_end() -> None:
+    slot, stop = ReadySlot(), threading.Event()
+    slot.put(0, prepared(frame(0)), stop=stop)
+
+    assert not slot.claim(1)
+    slot.take(timeout_s=NOW)
+    slot.take(timeout_s=NOW)
+    slot.close()
+    assert not slot.claim(1)
+
+
+def test_claiming_passes_the_turn_on() -> None:
+    slot, stop = ReadySlot(), threading.Event()
+    thread = started(lambda: slot.put(1, prepared(frame(1)), stop=stop))[0]
+
+    assert slot.claim(0)
+
+    assert ends(thread)
+    waiting = slot.more()
+    assert waiting is not None
+    assert waiting.frame.sequence == 1
+
+
+def test_the_inference_thread_wakes_for_what_a_claimer_left() -> None:
+    slot, stop = ReadySlot(), threading.Event()
+    assert slot.claim(0)
+    got: list[Any] = []
+
+    def infer() -> None:
+        while not got:
+            if value := slot.take(timeout_s=DEADLINE_S):
+                got.append(value)
+
+    thread = started(infer)[0]
+    assert slot.more() is None
+    slot.put(1, prepared(frame(1)), stop=stop)
+
+    assert ends(thread)
+
+
 def test_a_queue_gives_back_what_it_has_no_room_for() -> None:
     queue: BoundedQueue[int] = BoundedQueue(2)
 

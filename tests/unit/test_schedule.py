@@ -51,6 +51,15 @@ def test_a_second_thread_prepares_only_where_the_engine_waits_and_a_core_is_left
     assert measured(prepare_ms=prepare_ms, invoke_ms=invoke_ms, cores=cores).starved is starved
 
 
+@pytest.mark.parametrize(
+    ("prepare_ms", "cores", "in_place"), [(20, 2, True), (2, 2, False), (20, 4, False), (20, 1, False)]
+)
+def test_on_two_cores_who_prepares_infers_too_where_inference_starves(
+    prepare_ms: float, cores: int, in_place: bool
+) -> None:
+    assert measured(prepare_ms=prepare_ms, invoke_ms=10, cores=cores).in_place is in_place
+
+
 def test_before_the_first_invoke_one_thread_prepares() -> None:
     schedule = Schedule(live_only=False, cores=4)
     schedule.prepared(5 * MS)

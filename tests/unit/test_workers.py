@@ -256,10 +256,10 @@ def test_what_was_skipped_is_said_in_full_at_first_and_then_now_and_then(caplog:
 class Middle:
     """What is between capture and inference: slots, a schedule, counters, for one stream."""
 
-    def __init__(self, *, live_only: bool = False) -> None:
+    def __init__(self, *, live_only: bool = False, cores: int = 2) -> None:
         self.intake = Intake([CAMERA])
         self.ready = ReadySlot()
-        self.schedule = Schedule(live_only=live_only, cores=2)
+        self.schedule = Schedule(live_only=live_only, cores=cores)
         self.counters = RunCounters(streams={CAMERA: StreamCounters()})
         self.stop = threading.Event()
 
@@ -272,6 +272,7 @@ class Middle:
             schedule=self.schedule,
             counters=self.counters,
             stop=self.stop,
+            infer=options.pop("infer", None) or self.inferrer(pipeline, lambda _: None).infer,
             **options,
         )
 
@@ -348,7 +349,7 @@ def test_a_tensor_that_waited_too_long_gives_way_to_a_newer_frame_and_is_counted
 
 
 def test_the_second_thread_stays_out_of_the_way_until_inference_starves() -> None:
-    middle = Middle()
+    middle = Middle(cores=4)
     middle.schedule.prepared(1 * MS)
     middle.schedule.invoke_started(0)
     middle.schedule.invoke_ended(10 * MS)
@@ -367,6 +368,25 @@ def test_the_second_thread_stays_out_of_the_way_until_inference_starves() -> Non
 
     assert ends(thread)
     assert seen == [0]
+
+
+def test_on_two_cores_a_starved_engine_is_used_by_the_thread_that_prepared() -> None:
+    middle = Middle()
+    middle.schedule.prepared(20 * MS)
+    middle.schedule.invoke_started(0)
+    middle.schedule.invoke_ended(10 * MS)
+    inferred: list[int] = []
+    worker = middle.preparer(FakePipeline(), infer=lambda p: inferred.append(p.frame.sequence))
+    thread = started(worker.run)[0]
+    for number in range(5):
+        while not middle.intake.put(frame(number, CAMERA), timeout_s=DEADLINE_S):
+            pass
+    middle.intake.finish(CAMERA)
+
+    assert ends(thread)
+    assert inferred == [0, 1, 2, 3, 4]
+    assert middle.ready.peek() is None
+    assert middle.ready.take(timeout_s=0.0) is None  # and the engine was given back
 
 
 def test_one_failed_invoke_is_counted_and_many_in_a_row_end_the_run() -> None:
