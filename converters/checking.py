@@ -1,7 +1,6 @@
 """``edge-convert --check``: one picture, the float model's answer and the artifact's, side by side."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from converters.child import Child
 from converters.comparison import arranged, compare
 from converters.conversion import source_sha256
 from converters.options import Options
+from converters.progress import Progress, silent
 from converters.sample_pool import Feeder, Pool, draw
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
@@ -49,9 +49,7 @@ class Answers:
         return "\n".join([*lines, *(f"  {name:{width}}  {wanted:10.4f}  {got:10.4f}" for name, wanted, got in rows)])
 
 
-def check_picture(
-    model: Path, picture: Path, *, source: Path | None, progress: Callable[[str], None] = lambda _: None
-) -> Answers:
+def check_picture(model: Path, picture: Path, *, source: Path | None, progress: Progress = silent) -> Answers:
     """Run one picture through the artifact and through its source.
 
     Without ``source`` it is looked for beside the artifact and in the current folder, by the name and digest that the

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from converters.steps import counting
 from edge_runtime import errors
 from edge_runtime.errors import EdgeRuntimeError, ModelError
 
@@ -43,13 +44,23 @@ class StepReport:
 class Child:
     """A process that holds one ``Session`` of a module and calls its methods. One thread at a time.
 
-    ``module`` is looked for in ``package``.
+    ``module`` is looked for in ``package``. ``on_count`` is called with what a step tells through
+    ``converters.steps.counting`` while it runs: done, total.
     """
 
-    def __init__(self, module: str, *, folder: Path, title: str, package: str = "converters.steps") -> None:
+    def __init__(
+        self,
+        module: str,
+        *,
+        folder: Path,
+        title: str,
+        package: str = "converters.steps",
+        on_count: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    ) -> None:
         self._folder = folder
         self._module = f"{package}.{module}".lstrip(".")
         self._title = title
+        self._on_count = on_count
         self._log = folder / f"{module}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: Any = None
@@ -104,16 +115,22 @@ class Child:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise self._died() from error
-        line = self._replies.readline()
+        reply = self._reply()
         self._seconds += time.monotonic() - started_s
-        if not line:
-            raise self._died()
-        reply = msgspec.json.decode(line)
         self._peak_mb = max(self._peak_mb, reply["peak_mb"])
         if "error" in reply:
             raise _rebuilt(reply["error"], self._title, self._folder)
         result: dict[str, Any] = reply["result"]
         return result
+
+    def _reply(self) -> dict[str, Any]:
+        """Return the answer to a call; what is counted meanwhile is passed on. Raises ModelError when it died."""
+        for line in self._replies:
+            reply: dict[str, Any] = msgspec.json.decode(line)
+            if "counted" not in reply:
+                return reply
+            self._on_count(*reply["counted"])
+        raise self._died()
 
     def _died(self) -> ModelError:
         assert self._process is not None
@@ -149,9 +166,14 @@ def _serve(module: str, descriptor: int) -> None:
     """The child's side: build the session, answer until standard input ends."""
     session = importlib.import_module(module).Session()
     with os.fdopen(descriptor, "wb") as replies:
-        for line in sys.stdin.buffer:
-            replies.write(msgspec.json.encode(_answer(session, msgspec.json.decode(line))) + b"\n")
+
+        def send(reply: dict[str, Any]) -> None:
+            replies.write(msgspec.json.encode(reply) + b"\n")
             replies.flush()
+
+        counting.listen(lambda done, total: send({"counted": [done, total]}))
+        for line in sys.stdin.buffer:
+            send(_answer(session, msgspec.json.decode(line)))
 
 
 def _answer(session: Any, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import msgspec
 from converters import checking, summary
 from converters.conversion import convert
 from converters.options import PRESETS, SCHEMES, Options
+from converters.progress import open_display
 from converters.result import ConversionResult, GateError
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.types import TASKS
@@ -30,18 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as end:
         return int(end.code or 0)
-    progress = _Progress(quiet=args.quiet)
     try:
-        return _check(args, progress) if args.check else _convert(args, progress)
+        return _check(args) if args.check else _convert(args)
     except GateError as refusal:
-        progress.end()
         _show(args, refusal.result)
         return _fail(refusal)
     except EdgeRuntimeError as error:
-        progress.end()
         return _fail(error)
     except KeyboardInterrupt:
-        progress.end()
         return INTERRUPTED
 
 
@@ -133,16 +129,17 @@ def options_of(args: argparse.Namespace) -> Options:
     )
 
 
-def _convert(args: argparse.Namespace, progress: "_Progress") -> int:
-    result = convert(options_of(args), progress=progress.step)
-    progress.end()
+def _convert(args: argparse.Namespace) -> int:
+    options = options_of(args)
+    with open_display(quiet=args.quiet or args.json) as progress:
+        result = convert(options, progress=progress)
     _show(args, result)
     return 0
 
 
-def _check(args: argparse.Namespace, progress: "_Progress") -> int:
-    answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress.step)
-    progress.end()
+def _check(args: argparse.Namespace) -> int:
+    with open_display(quiet=args.quiet or args.json) as progress:
+        answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress)
     _print(msgspec.json.encode(answers.to_dict()).decode() if args.json else answers.table())
     return 0
 
@@ -159,27 +156,6 @@ def _print(text: str) -> None:
 def _fail(error: EdgeRuntimeError) -> int:
     sys.stderr.write(f"edge-convert: error: {error}\n")
     return error.exit_status
-
-
-class _Progress:
-    """A line on standard error for each step, with its time when it is over."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._title = ""
-        self._started_s = 0.0
-
-    def step(self, title: str) -> None:
-        self.end()
-        self._title, self._started_s = title, time.monotonic()
-        if not self._quiet and sys.stderr.isatty():
-            sys.stderr.write(f"  ... {title}\r")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._title and not self._quiet:
-            sys.stderr.write(f"{time.monotonic() - self._started_s:6.1f} s  {self._title}\n")
-        self._title = ""
 
 
 def _numbers(text: str) -> tuple[float, ...]:

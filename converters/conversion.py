@@ -2,9 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from converters.child import Child, StepReport
 from converters.comparison import arranged
 from converters.gate import Verdict, judge
 from converters.options import CALIBRATED, Options
+from converters.progress import Progress, silent
 from converters.result import Calibration, ConversionResult, GateError
 from converters.sample_pool import Feeder
 from converters.source_check import convert_source
@@ -34,17 +35,16 @@ PACKAGES: Final = {
     "onnx": ("onnx", "onnx2tf", "onnxruntime"),
     "tflite": (),
 }
-Progress = Callable[[str], None]
 _NAMED_AT_MOST: Final = 3
 _TOLD_APART_BITS: Final = 0.2
 
 
-def convert(options: Options, *, progress: Progress = lambda _: None) -> ConversionResult:
+def convert(options: Options, *, progress: Progress = silent) -> ConversionResult:
     """Convert, compare with the source, and write the artifact when it passes.
 
-    ``progress`` is called with the name of each step as it starts. Raises UsageError for wrong input, ModelError for a
-    model that cannot be converted, GateError (with the numbers) for one that lost too much, EdgeRuntimeError for a
-    disk that cannot be written. Nothing is left at ``options.output`` unless it is complete.
+    ``progress`` is called with the name of each step as it starts, and with counts where it has any. Raises UsageError
+    for wrong input, ModelError for a model that cannot be converted, GateError (with the numbers) for one that lost too
+    much, EdgeRuntimeError for a disk that cannot be written. Nothing is left at ``output`` unless it is complete.
     """
     kind = source_kind(options.source)
     with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
@@ -127,10 +127,12 @@ class _Conversion:
         scheme = self._options.quantize
         if scheme == "none":
             return source.path
-        self._progress(f"quantising ({scheme})")
+        title = f"quantising ({scheme})"
+        self._progress(title)
+        counted = partial(self._progress, title)
         output = self._folder / "quantized.tflite"
         seen = source.plan.calibration
-        with Child("quantizer", folder=self._folder, title="quantise") as child:
+        with Child("quantizer", folder=self._folder, title="quantise", on_count=counted) as child:
             samples = str(seen.path) if seen else None
             child.call("quantize", source=str(source.path), output=str(output), scheme=scheme, samples=samples)
             self._steps.append(child.report)

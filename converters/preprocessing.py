@@ -1,6 +1,5 @@
 """How inputs are normalised: given, found in the source, or proven by labelled pictures; never assumed."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from converters.child import Child
 from converters.comparison import paired_difference, top1
 from converters.embed import embed_metadata
 from converters.options import PRESETS, Options
+from converters.progress import Progress
 from converters.readers import open_labelled_pool
 from converters.sample_pool import Drawn, Feeder, draw, spread
 from converters.source_check import FloatModel
@@ -30,9 +30,7 @@ _ASK: Final = (
 )
 
 
-def settle(
-    options: Options, model: FloatModel, *, folder: Path, progress: Callable[[str], None]
-) -> tuple[ModelSpec, str]:
+def settle(options: Options, model: FloatModel, *, folder: Path, progress: Progress) -> tuple[ModelSpec, str]:
     """Return what is known of the float model with its normalisation settled, and where that comes from.
 
     Raises UsageError when nothing says it, or for flags that do not fit the model.

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.arrays import read_array
+from converters.steps import counting
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.model_file import parse_model
 
@@ -123,7 +124,9 @@ def _calibrate(content: bytes, samples: str) -> dict[str, Any]:
     entry = interpreter.get_input_details()[0]
     computed = _computed(content)
     limits: dict[str, list[float]] = {}
-    for sample in read_array(samples):
+    inputs = read_array(samples)
+    for number, sample in enumerate(inputs, 1):
+        counting.count(number, len(inputs))
         interpreter.set_tensor(entry["index"], np.ascontiguousarray(sample.reshape(entry["shape"])))
         interpreter.invoke()
         for index, name in computed:

@@ -45,3 +45,13 @@ def test_time_and_memory_are_reported(tmp_path: Path) -> None:
     assert report.name == "a step"
     assert report.peak_mb > 64
     assert report.seconds > 0
+
+
+def test_what_a_step_counts_arrives_while_it_runs(tmp_path: Path) -> None:
+    counts: list[tuple[int, int]] = []
+    with Child(
+        "failing_step", folder=tmp_path, title="a step", package="", on_count=lambda *it: counts.append(it)
+    ) as one:
+        assert one.call("count_to", total=5) == {}
+    assert counts[0] == (1, 5)  # the pause between two is longer than the whole
+    assert counts[-1] == (5, 5)
