@@ -1,29 +1,17 @@
-"""Which operators an Edge TPU would run, by the published rules, without its compiler.
+"""Which operators an Edge TPU would run, by the published rules (``edgetpu_rules``), without its compiler.
 
-The rules (coral.ai/docs/edgetpu/models-intro): 8-bit tensors of constant size, batch 1, supported operators only; from
-the first operator that is not, everything runs on the processor. The chip keeps about 8 MB of weights; more of them are
+From the first operator that cannot, everything runs on the processor. The chip keeps about 8 MB of weights; more are
 sent with every inference. The real compiler knows limits that are not published, so a mapping is a prediction.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from edge_runtime.analysis.cost import costs
-from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.edgetpu_rules import obstacle
+from edge_runtime.analysis.graph import Graph
 from edge_runtime.analysis.latency import Latency
 from edge_runtime.analysis.profile import EdgeTpu, Profile
 from edge_runtime.model_file import EDGETPU_OPERATOR
-
-SUPPORTED: Final = frozenset(
-    {
-        "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
-        "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU",
-        "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUARED_DIFFERENCE",
-        "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
-    }
-)  # fmt: skip
-_8_BIT: Final = frozenset({"int8", "uint8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +28,8 @@ class Mapping:
     weight_bytes: int
     """Of the mapped operators."""
     macs: int
+    obstacles: tuple[str | None, ...] = ()
+    """Per operator: why it cannot run there, or None; also for those that stay outside because of an earlier one."""
 
     @property
     def fraction(self) -> float:
@@ -56,12 +46,15 @@ class Accelerated:
     high_ms: float
 
 
-def map_operators(graph: Graph) -> Mapping:
-    """Return the predicted mapping. Operators before the first supported one (a QUANTIZE of floats) stay outside."""
+def map_operators(graph: Graph, *, quantized: bool = True) -> Mapping:
+    """Return the predicted mapping. Operators before the first supported one (a QUANTIZE of floats) stay outside.
+
+    ``quantized=False`` says what a float network would map to at most, once it is quantised.
+    """
     if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
         mapped = tuple(node.name == EDGETPU_OPERATOR for node in graph.nodes)
         return Mapping(True, mapped, None, None, graph.model.size_bytes, 0)
-    reasons = [_obstacle(graph, node) for node in graph.nodes]
+    reasons = [obstacle(graph, node, quantized=quantized) for node in graph.nodes]
     begin = next((index for index, reason in enumerate(reasons) if reason is None), len(reasons))
     end = next((index for index in range(begin, len(reasons)) if reasons[index]), len(reasons))
     mapped = tuple(begin <= index < end for index in range(len(reasons)))
@@ -76,6 +69,7 @@ def map_operators(graph: Graph) -> Mapping:
         reason=reasons[blocker] if blocker is not None else None,
         weight_bytes=sum(cost.weight_bytes for cost, inside in zip(found, mapped, strict=True) if inside),
         macs=sum(cost.macs for cost, inside in zip(found, mapped, strict=True) if inside),
+        obstacles=tuple(reasons),
     )
 
 
@@ -99,22 +93,3 @@ def with_edgetpu(mapping: Mapping, latency: Latency, profile: Profile) -> Accele
         low_ms=chip_ms * device.low + rest_ms * profile.interval.low,
         high_ms=chip_ms * device.high + rest_ms * profile.interval.high,
     )
-
-
-def _obstacle(graph: Graph, node: Node) -> str | None:
-    """Return why an operator cannot run on an Edge TPU, or None."""
-    if node.custom or node.name not in SUPPORTED:
-        return f"{node.name} is not supported"
-    for index in (*node.inputs, *node.outputs):
-        if index < 0 or graph.constant[index]:
-            continue
-        tensor = graph.tensors[index]
-        if tensor.type.name not in _8_BIT and not tensor.is_variable:
-            return f"{node.name} has a {tensor.type.name} tensor; only 8-bit ones map"
-        if tensor.shape and len(tensor.shape) > 3 and tensor.shape[0] > 1:
-            return f"{node.name} has a batch of {tensor.shape[0]}; only 1 maps"
-    if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}:
-        weights = graph.operand(node, 1)
-        if weights is None or not graph.constant[weights.index]:
-            return f"{node.name} computes its weights; they must be constant"
-    return None

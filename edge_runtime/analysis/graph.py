@@ -44,6 +44,8 @@ class Options:
     transpose_b: bool = False
     align_corners: bool = False
     half_pixel_centers: bool = False
+    reshapes: bool = False
+    """A slice with an ellipsis or a new axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,14 @@ def _bilinear(table: Table) -> Options:
     return Options(align_corners=bool(table.scalar(2, U8)), half_pixel_centers=bool(table.scalar(3, U8)))
 
 
+def _strided_slice(table: Table) -> Options:
+    return Options(reshapes=bool(table.scalar(2, I32) or table.scalar(3, I32)))
+
+
+def _pack(table: Table) -> Options:
+    return Options(axis=table.scalar(1, I32))
+
+
 _READERS: Final = {
     1: _conv,
     2: _depthwise,
@@ -221,7 +231,9 @@ _READERS: Final = {
     21: _activation_only,  # MUL
     28: _activation_only,  # SUB
     29: _activation_only,  # DIV
+    32: _strided_slice,
     49: _transpose_conv,
+    59: _pack,
     101: _matmul,
     106: _conv_3d,
 }
