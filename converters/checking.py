@@ -10,9 +10,9 @@ import numpy as np
 from converters.arrays import Array, read_array
 from converters.child import Child
 from converters.comparison import arranged, compare
-from converters.conversion import source_sha256
 from converters.options import Options
 from converters.progress import Progress, silent
+from converters.provenance import source_sha256
 from converters.sample_pool import Feeder, Pool, draw
 from converters.source_check import convert_source
 from converters.source_kind import source_kind

@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-o", "--output", type=Path, metavar="OUT.tflite", help="default: MODEL's name with .tflite, in this folder")
     add("--quantize", choices=SCHEMES, default="int8", help="default: int8, integers in and out")
+    add("--edgetpu", action="store_true", help="check it for an Edge TPU, and compile it with edgetpu_compiler")
     add("--force", action="store_true", help="write the model although it fails its gate, and mark it")
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--report", type=Path, metavar="OUT.html", help="write one page about the conversion, to look at or to send")
@@ -124,6 +125,7 @@ def options_of(args: argparse.Namespace) -> Options:
         name=args.name,
         version=args.model_version,
         input_shape=args.input_shape,
+        edgetpu=args.edgetpu,
         force=args.force,
         report=args.report,
     )

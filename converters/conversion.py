@@ -2,39 +2,31 @@
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from converters import artifact, calibration, preprocessing
+from converters import artifact, calibration, edgetpu, preprocessing
 from converters.arrays import Array, read_array
 from converters.calibration import Plan
 from converters.child import Child, StepReport
 from converters.comparison import arranged
+from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict, judge
 from converters.options import CALIBRATED, Options
 from converters.progress import Progress, silent
+from converters.provenance import accuracy_facts, provenance_facts, source_sha256
 from converters.result import Calibration, ConversionResult, GateError
 from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
-from edge_runtime._version import __version__
 from edge_runtime.errors import ModelError
 from edge_runtime.manifest import resolve
-from edge_runtime.model_file import parse_model
+from edge_runtime.model_file import parse_model, read_model
 from edge_runtime.types import ModelSpec
 
-PACKAGES: Final = {
-    "keras": ("tensorflow-cpu", "tensorflow", "keras"),
-    "savedmodel": ("tensorflow-cpu", "tensorflow"),
-    "onnx": ("onnx", "onnx2tf", "onnxruntime"),
-    "tflite": (),
-}
 _NAMED_AT_MOST: Final = 3
 _TOLD_APART_BITS: Final = 0.2
 
@@ -92,6 +84,10 @@ class _Conversion:
         )
         network = path.read_bytes()
         result = self._result(source, network, verdict=verdict, clipped=clipped)
+        if self._options.edgetpu:
+            before = edgetpu.predict(read_model(source.path), quantized=False)
+            after = edgetpu.predict(parse_model(network, "the artifact"), quantized=True)
+            result = replace(result, edgetpu=EdgeTpu(before, after))
         if not verdict.passed and not self._options.force:
             refused = replace(result, output=None)
             self._report(refused, source, outputs)
@@ -134,7 +130,14 @@ class _Conversion:
         seen = source.plan.calibration
         with Child("quantizer", folder=self._folder, title="quantise", on_count=counted) as child:
             samples = str(seen.path) if seen else None
-            child.call("quantize", source=str(source.path), output=str(output), scheme=scheme, samples=samples)
+            child.call(
+                "quantize",
+                source=str(source.path),
+                output=str(output),
+                scheme=scheme,
+                samples=samples,
+                plain_dense=self._options.edgetpu,
+            )
             self._steps.append(child.report)
         return output
 
@@ -197,35 +200,49 @@ class _Conversion:
         manifest = artifact.build_manifest(
             source.spec,
             reference=_reference(source),
-            provenance=self._provenance(result),
-            accuracy=_accuracy(result),
+            provenance=provenance_facts(self._options, result, kind=self._kind),
+            accuracy=accuracy_facts(result),
         )
         seen = source.plan.calibration
-        content = artifact.describe(network, source.spec, manifest, output_names=source.names, seen=seen)
+
+        def described(model: bytes) -> bytes:
+            return artifact.describe(model, source.spec, manifest, output_names=source.names, seen=seen)
+
+        content = described(network)
         trial = self._folder / "artifact.tflite"
         trial.write_bytes(content)
         opened = resolve(trial)
         if opened.input != replace(source.spec.input, **_decided_by_tensor(opened)):
             raise ModelError("the artifact does not read back as it was described; this is a fault of edge-convert")
+        result = self._compile(result, network, described)
         artifact.write_whole(self._options.output, content)
         return replace(result, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
-    def _provenance(self, result: ConversionResult) -> dict[str, Any]:
-        options = self._options
-        facts: dict[str, Any] = {
-            "source": options.source.name,
-            "source_sha256": result.source_sha256,
-            "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "quantize": options.quantize,
-            "route": result.route,
-            "preprocessing": result.preprocessing,
-            "layout": result.layout,
-            "calibration_samples": result.calibration.samples if result.calibration else 0,
-            "tools": _versions(self._kind),
-        }
-        marks = ["calibrated with random inputs, its ranges are guesses"] if options.calibrated_at_random else []
-        marks += [f"converted with --force: {failure}" for failure in result.verdict.failures]
-        return facts | ({"warning": "; ".join(marks)} if marks else {})
+    def _compile(
+        self, result: ConversionResult, network: bytes, described: Callable[[bytes], bytes]
+    ) -> ConversionResult:
+        """Compile for an Edge TPU where that was asked for and the compiler is here; it drops the metadata."""
+        program = edgetpu.compiler()
+        if result.edgetpu is None or not result.edgetpu.after.mapped:
+            return result
+        if program is None:
+            missing = f"{edgetpu.COMPILER} is not on PATH (x86-64 Linux only): not compiled, only checked"
+            return replace(result, warnings=(*result.warnings, missing))
+        self._progress(f"compiling for the Edge TPU ({edgetpu.COMPILER})")
+        compiled = edgetpu.compile_network(network, program=program, folder=self._folder)
+        if compiled is None:
+            nothing = f"{edgetpu.COMPILER} mapped no operator: there is no model for the Edge TPU"
+            return replace(result, warnings=(*result.warnings, nothing))
+        artifact.write_whole(self._options.edgetpu_output, described(compiled.content))
+        found = replace(
+            result.edgetpu,
+            output=self._options.edgetpu_output,
+            compiler=compiled.version,
+            rows=compiled.rows,
+            cached_bytes=compiled.cached_bytes,
+            streamed_bytes=compiled.streamed_bytes,
+        )
+        return replace(result, edgetpu=found)
 
 
 def _reference(source: _Source) -> dict[str, Any]:
@@ -249,40 +266,3 @@ def _seen(plan: Plan, clipped: float) -> Calibration | None:
 def _decided_by_tensor(opened: ModelSpec) -> dict[str, Any]:
     """What of an input the tensor's type decides, and not the description."""
     return {"raw": opened.input.raw} if hasattr(opened.input, "raw") else {}
-
-
-def _accuracy(result: ConversionResult) -> dict[str, Any]:
-    verdict = result.verdict
-    facts: dict[str, Any] = {
-        "samples": verdict.samples,
-        "sqnr_db": verdict.sqnr_db,
-    }
-    if verdict.agreement is not None:
-        facts["agreement"] = round(verdict.agreement, 4)
-    if verdict.accuracy is not None:
-        facts |= {"metric": "accuracy", "float": verdict.accuracy.before, result.quantize: verdict.accuracy.after}
-    elif verdict.mean_squared_error is not None:
-        before, after = verdict.mean_squared_error
-        facts |= {"metric": "mean squared error", "float": before, result.quantize: after}
-    return facts
-
-
-def _versions(kind: str) -> dict[str, str]:
-    found = {"edge-infer": __version__}
-    for package in (*PACKAGES[kind], "ai-edge-quantizer", "ai-edge-litert", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found | {"numpy": np.__version__}
-
-
-def source_sha256(source: Path) -> str:
-    """Return the digest of a file, or of a folder's files with their names."""
-    digest = hashlib.sha256()
-    if source.is_file():
-        digest.update(source.read_bytes())
-        return digest.hexdigest()
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

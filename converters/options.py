@@ -12,6 +12,7 @@ Scheme = Literal["int8", "int8-float-io", "int16x8", "dynamic", "float16", "none
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 CALIBRATED: Final[frozenset[Scheme]] = frozenset({"int8", "int8-float-io", "int16x8"})
 """Schemes that need to see samples: the ranges of activations are measured."""
+_FOR_EDGETPU: Final[frozenset[Scheme]] = frozenset({"int8", "int8-float-io"})
 RANDOM: Final = "random"
 
 PRESETS: Final[dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
@@ -53,6 +54,8 @@ class Options:
     name: str | None = None
     version: str | None = None
     input_shape: tuple[int, ...] | None = None
+    edgetpu: bool = False
+    """Check the network for an Edge TPU, and compile it where Google's compiler is installed."""
     force: bool = False
     report: Path | None = None
     """Where the page about the conversion is written, for a refused artifact too."""
@@ -81,10 +84,18 @@ class Options:
                 "those of the device (or --calibration random, which marks the model as untested)"
             )
 
+        if self.edgetpu and self.quantize not in _FOR_EDGETPU:
+            raise UsageError(f"--edgetpu: an Edge TPU computes in 8 bits; --quantize {self.quantize} is not for it")
+
     @property
     def preprocessing_given(self) -> bool:
         """Whether somebody said how inputs are normalised."""
         return self.mean is not None or self.std is not None
+
+    @property
+    def edgetpu_output(self) -> Path:
+        """Return where the model that was compiled for an Edge TPU goes, beside the one for the processor."""
+        return self.output.with_name(f"{self.output.stem}_edgetpu.tflite")
 
     @property
     def calibrated_at_random(self) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.child import StepReport
+from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict
 from edge_runtime.errors import RefusedError
 
@@ -45,6 +46,8 @@ class ConversionResult:
     float_operators: int
     steps: tuple[StepReport, ...]
     warnings: tuple[str, ...] = ()
+    edgetpu: EdgeTpu | None = None
+    """With ``--edgetpu``: what maps, and the compiled model."""
 
     @property
     def seconds(self) -> float:
@@ -61,6 +64,8 @@ class ConversionResult:
         values: dict[str, Any] = dataclasses.asdict(self)
         values["output"] = None if self.output is None else str(self.output)
         values["source"] = str(self.source)
+        if self.edgetpu is not None and self.edgetpu.output is not None:
+            values["edgetpu"]["output"] = str(self.edgetpu.output)
         return values | {"schema": 1, "passed": self.verdict.passed, "seconds": self.seconds, "peak_mb": self.peak_mb}
 
 

@@ -1,6 +1,11 @@
 """A conversion in a few lines for the terminal."""
 
+from typing import Final
+
+from converters.edgetpu import MAPPED, EdgeTpu
 from converters.result import ConversionResult
+
+_NAMED: Final = 6
 
 
 def text(result: ConversionResult) -> str:
@@ -36,6 +41,8 @@ def text(result: ConversionResult) -> str:
             f"{seen.clipped_share:.2%} of compared values clipped"
         )
     lines.append(f"  inputs normalised: {result.preprocessing}")
+    if result.edgetpu is not None:
+        lines += [f"  Edge TPU: {line}" for line in _edgetpu(result.edgetpu)]
     lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
     lines += [f"  warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)
@@ -46,3 +53,18 @@ def _headline(result: ConversionResult) -> str:
         return f"{result.source.name}: refused ({result.route})"
     forced = "" if result.verdict.passed else ", FAILED ITS GATE, written with --force"
     return f"{result.output}: {result.size_bytes / 1024:.0f} kB ({result.route}){forced}"
+
+
+def _edgetpu(found: EdgeTpu) -> list[str]:
+    lines = []
+    if found.before.left:
+        lines.append(f"before quantising, {found.before.sentence()}")
+    lines.append(f"by the published rules {found.after.sentence()}")
+    lines += [f"also: {left.reason} (operator {left.operator}, {left.tensor!r})" for left in found.after.left[1:_NAMED]]
+    if found.compiler is not None:
+        mapped = sum(row.count for row in found.rows if row.status == MAPPED)
+        lines.append(
+            f"{found.output} by compiler {found.compiler}: {mapped} of {sum(r.count for r in found.rows)} mapped"
+        )
+        lines += [f"{row.count} {row.operator}: {row.status}" for row in found.rows if row.status != MAPPED]
+    return lines

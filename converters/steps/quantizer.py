@@ -18,8 +18,12 @@ _SPLITTING: Final = frozenset({49, 88, 102})
 class Session:
     """Quantises models one after the other."""
 
-    def quantize(self, source: str, output: str, scheme: str, samples: str | None = None) -> dict[str, Any]:
+    def quantize(
+        self, source: str, output: str, scheme: str, samples: str | None = None, *, plain_dense: bool = False
+    ) -> dict[str, Any]:
         """Write the quantised model. ``samples`` is an .npy of float32 inputs, (n, ...), for int8 and int16x8.
+
+        ``plain_dense`` gives the weights of FULLY_CONNECTED one scale: what an Edge TPU's compiler reads of it.
 
         Returns ``ranges``: {tensor: [min, max]} over the calibration samples, empty where none are needed. Raises
         ModelError for what the quantiser does not take, UsageError where it is not installed.
@@ -31,6 +35,8 @@ class Session:
         content = with_signature(Path(source).read_bytes())
         work = quantizer.Quantizer(content)
         _RECIPES[scheme](work)
+        if plain_dense:
+            _plain_dense(work)
         ranges: dict[str, Any] = {}
         if samples is not None:
             ranges = _calibrate(content, samples)
@@ -162,6 +168,18 @@ def _static(work: Any, bits: int, *, integer_ends: bool) -> None:
     if not integer_ends:
         for end in (names.INPUT, names.OUTPUT):
             work.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _plain_dense(work: Any) -> None:
+    from ai_edge_quantizer import qtyping
+
+    work.add_static_config(
+        ".*",
+        qtyping.TFLOperationName.FULLY_CONNECTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+    )
 
 
 def _int8(work: Any) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from converters.cli import main
 from edge_runtime import load
 from edge_runtime.cli import main as edge_infer
 from edge_runtime.manifest import resolve
+from edge_runtime.model_file import read_model
 from edge_runtime.types import ImageInput, WindowInput
 
 pytestmark = [pytest.mark.convert, pytest.mark.usefixtures("convertible")]
@@ -269,3 +272,36 @@ def test_check_shows_both_answers(convert: Convert, reference: Path, tmp_path: P
     assert "--source" in capsys.readouterr().err
     (tmp_path / source.name).write_bytes(source.read_bytes())
     assert main(flags) == 0
+
+
+def test_a_model_for_the_edge_tpu_keeps_its_description(
+    convert: Convert, models: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler drops the metadata; a stand-in for it does so too."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/edgetpu_compiler"
+    stand_in = Path(__file__).parents[1] / "unit/stand_in_edgetpu_compiler.py"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    result = convert(models / "rescaling.keras", "--calibration", pictures, "--edgetpu", "--task", "classify")
+    compiled = tmp_path / "out_edgetpu.tflite"
+    assert result["edgetpu"]["output"] == str(compiled)
+    assert result["edgetpu"]["after"]["left"] == []
+    spec, plain = resolve(compiled), resolve(tmp_path / "out.tflite")
+    assert (spec.input, spec.task, spec.reference) == (plain.input, plain.task, plain.reference)
+    assert spec.inferred == plain.inferred
+    weights = [tensor for tensor in read_model(tmp_path / "out.tflite").tensors if tensor.shape == (5, 8)]
+    assert weights[0].scales.size == 1  # the compiler's kernels read only the first scale of a matrix
+    compiled.unlink()
+    monkeypatch.setenv("STAND_IN_MODE", "fail")
+    (tmp_path / "out.tflite").unlink()
+    refused = convert(models / "rescaling.keras", "--calibration", pictures, "--edgetpu", status=3)
+    assert "Didn't find op for builtin opcode 'EXP'" in refused["error"]
+
+
+def test_without_the_compiler_the_edge_tpu_is_checked_only(convert: Convert, models: Path, pictures: Path) -> None:
+    flags = ("--calibration", pictures, "--preset", "0-1", "--edgetpu")
+    result = convert(models / "rescaling.keras", *flags)
+    assert result["edgetpu"]["output"] is None
+    assert any("edgetpu_compiler is not on PATH" in warning for warning in result["warnings"])
