@@ -5,6 +5,7 @@ EdgeRuntimeError                    status 1
 │   └── ConfigError                            the configuration file (names file, key, expected, found)
 ├── RefusedError                    status 3   understood, and not done
 │   ├── ModelError                             the model file is corrupt, unsupported or fails its checks
+│   ├── UnsupportedPlatformError               edge-infer cannot work on this board or system
 │   ├── EdgeTpuRequiredError                   compiled for an Edge TPU and none answers
 │   └── InputMismatchError                     this model cannot take what this source gives
 ├── SourceError                     status 1   a camera, file or sensor failed; retryable
@@ -15,6 +16,7 @@ EdgeRuntimeError                    status 1
 │   ├── DelegateError                          a delegate could not be loaded, prepared or used
 │   └── EngineRestartingError                  this frame is lost, the engine is being restarted; retryable
 ├── BrokerError                     status 1   retryable, except a refused login
+├── InstallError                    status 1   the service could not be installed; what was there still is
 ├── StoreError                      status 1   the state directory cannot be read or written
 └── DownloadError                   status 1   a model could not be fetched or did not match its checksum
 
@@ -50,6 +52,10 @@ class RefusedError(EdgeRuntimeError):
 
 class ModelError(RefusedError):
     """The model file is corrupt, hostile, unsupported or does not match its manifest."""
+
+
+class UnsupportedPlatformError(RefusedError):
+    """This board or system cannot run edge-infer, whatever is installed."""
 
 
 class EdgeTpuRequiredError(RefusedError):
@@ -96,6 +102,10 @@ class BrokerError(EdgeRuntimeError):
     """The broker cannot be reached or refuses this client."""
 
     retryable = True
+
+
+class InstallError(EdgeRuntimeError):
+    """The service could not be installed, upgraded or removed; what worked before still does."""
 
 
 class StoreError(EdgeRuntimeError):

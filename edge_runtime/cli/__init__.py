@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "models": "models",
     "doctor": "doctor",
     "config": "config",
+    "service": "service",
+    "flash-prep": "flash_prep",
 }
 """Command name to module in this package; each has ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments`` and ``run``."""
 INTERRUPTED: Final = 130
@@ -90,6 +92,8 @@ def overview() -> str:
         "  models     list and pull models",
         "  doctor     what this device has and what is missing",
         "  config     check or show a configuration",
+        "  flash-prep prepare a card that installs edge-infer by itself",
+        "  service    install, upgrade or remove the system's service",
         "",
         "example:",
         "  edge-infer --camera --model mobilenet_v2 --broker mqtt://localhost --dashboard",

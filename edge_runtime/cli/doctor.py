@@ -11,7 +11,7 @@ import msgspec
 
 from edge_runtime import config as configuration
 from edge_runtime.cli import log_setup
-from edge_runtime.doctor import Check, examine
+from edge_runtime.doctor import Check, examine, examine_installed
 
 DESCRIPTION = (
     "Look at every part that a run needs: interpreter, cameras, Edge TPU, broker, clock, power, disk and more. "
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", metavar="URL", help="look at this broker (default mqtt://localhost:1883)")
     parser.add_argument("--model", metavar="FILE|NAME", help="look at this model (default: the active one)")
     parser.add_argument("--device-id", metavar="ID", help="whose state directory (default: the host name)")
+    parser.add_argument("--installed", action="store_true", help="only at what is installed: no device, no network")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     log_setup.add_arguments(parser)
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         "model": {"path": args.model} if args.model else None,
     }
     config = configuration.load(args.config, {key: value for key, value in flags.items() if value is not None})
-    checks = examine(config)
+    checks = examine_installed(config) if args.installed else examine(config)
     done = list(checks) if args.json else list(_shown(checks))
     good = all(check.status != "fail" for check in done)
     if args.json:

@@ -13,7 +13,7 @@ from edge_runtime.store.state import state_path
 from edge_runtime.telemetry.resources import Resources
 from edge_runtime.telemetry.throttling import Throttling
 
-__all__ = ["Check", "examine"]
+__all__ = ["Check", "examine", "examine_installed"]
 
 CAMERA_SOURCES = frozenset({"camera", "picamera", "v4l2"})
 
@@ -54,3 +54,12 @@ def examine(config: Config, *, root: Path = Path("/")) -> Iterator[Check]:
     yield surroundings.state(state, root=root)
     yield software.video()
     yield software.dashboard()
+
+
+def examine_installed(config: Config) -> Iterator[Check]:
+    """Yield the checks of the environment itself: does what is installed work together? Nothing outside is touched."""
+    engine = configuration.section(EngineConfig, config.engine, where="engine")
+    yield software.interpreter(engine)
+    yield software.numpy()
+    yield software.jpeg()
+    yield software.picamera2()

@@ -12,7 +12,9 @@ from typing import Final
 from edge_runtime.doctor.check import Check, check, pip_install
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.engines.trial import Trial, try_model
+from edge_runtime.errors import SourceUnavailableError
 from edge_runtime.interpreter import PACKAGES, load_runtime
+from edge_runtime.sources.picamera import import_picamera2
 
 BUNDLED_MODEL: Final = str(importlib.resources.files("edge_runtime") / "demo" / "digits.tflite")
 TryModel = Callable[..., Trial]
@@ -57,6 +59,18 @@ def jpeg() -> Check:
         message = f"simplejpeg decodes wrongly: a picture of 32x16 became {size[1]}x{size[0]}"
         return check("jpeg", "fail", message, pip_install("--force-reinstall", "simplejpeg"))
     return check("jpeg", "ok", f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}")
+
+
+def picamera2(*, load: Callable[[], object] = import_picamera2) -> Check:
+    """Import the system's picamera2 where this environment sees it: a numpy it was not built against breaks it."""
+    if load is import_picamera2 and find_spec("picamera2") is None:
+        return check("picamera2", "none", "not installed; a Raspberry Pi camera needs it, a USB camera does not")
+    try:
+        load()
+    except SourceUnavailableError as error:
+        message = " ".join(str(error).split())
+        return check("picamera2", "fail", message, "sudo edge-infer service install")
+    return check("picamera2", "ok", "the system's picamera2 works with what is installed here")
 
 
 def video() -> Check:

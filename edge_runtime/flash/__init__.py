@@ -1,0 +1,1 @@
+"""On the workstation: prepare the boot partition of a card, and collect what a device installs without network."""

@@ -1,0 +1,26 @@
+"""``python3 -m edge_runtime.service install``: the installer without an installation, from the wheel."""
+
+import argparse
+import sys
+
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.service import command_line
+
+
+def main() -> int:
+    """Return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m edge_runtime.service",
+        description=command_line.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command_line.add_arguments(parser)
+    try:
+        return command_line.run(parser.parse_args())
+    except EdgeRuntimeError as error:
+        sys.stderr.write(f"edge-infer: error: {error}\n")
+        return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
