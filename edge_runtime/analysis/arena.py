@@ -92,12 +92,42 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None) -> Arena:
 
 
 def plan_workspace(graph: Graph, delegation: Delegation) -> int:
-    """Return the bytes that XNNPACK wants for tensors that never leave it; its parts share one workspace."""
+    """Return the bytes that XNNPACK wants for tensors that never leave it; its parts share one workspace.
+
+    A padding whose only reader is a convolution becomes that convolution's own (``src/subgraph.c``): its result is
+    never written, and its input lives until the convolution has run.
+    """
     needs, _ = _tensors(graph)
+    for padded, (source, until) in _joined_paddings(graph, delegation).items():
+        needs = [need for need in needs if need.tensor != padded]
+        for need in needs:
+            if need.tensor == source:
+                need.last = max(need.last, until)
     outside = {need.tensor for need in _outside(graph, needs, delegation)}
     inside = [need for need in needs if need.tensor not in outside]
     allocations = _place(inside, max(len(graph.nodes) - 1, 0), graph.model.path)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
+
+
+def _joined_paddings(graph: Graph, delegation: Delegation) -> dict[int, tuple[int, int]]:
+    """Return the results of paddings that XNNPACK joins with a convolution: to their input and that operator."""
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for index in node.inputs:
+            readers.setdefault(index, []).append(node)
+    joined = {}
+    for node in graph.nodes:
+        fed, result = graph.operand(node, 0), graph.result(node)
+        part = delegation.segment[node.index]
+        if node.name != "PAD" or part is None or fed is None or result is None or len(fed.shape) != 4:
+            continue
+        after = readers.get(result.index, [])
+        spatial = fed.shape[0] == result.shape[0] and fed.shape[-1] == result.shape[-1]
+        if len(after) != 1 or not spatial or delegation.segment[after[0].index] != part:
+            continue
+        if after[0].name in {"CONV_2D", "DEPTHWISE_CONV_2D"} and after[0].options.padding == "valid":
+            joined[result.index] = (fed.index, after[0].index)
+    return joined
 
 
 def _outside(graph: Graph, needs: list[_Need], delegation: Delegation) -> list[_Need]:

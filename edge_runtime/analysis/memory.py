@@ -6,11 +6,11 @@ fitted to the growth of ``Anonymous`` in ``/proc/self/smaps_rollup`` on x86-64 w
 """
 
 from dataclasses import dataclass
-from math import prod
 from typing import Final
 
 from edge_runtime.analysis.arena import Arena, plan_arena, plan_workspace
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.packing import packing_bytes
 from edge_runtime.analysis.xnnpack import (
     Delegation,
     RuntimeName,
@@ -22,12 +22,6 @@ from edge_runtime.analysis.xnnpack import (
 PROCESS_BYTES: Final = 57 * 2**20
 """The daemon before a model: Python, numpy, the interpreter, the codec, the broker's client (measured: 66 to 70 MiB
 with MobileNetV2, of which the model is 11)."""
-_LANES: Final = 16
-_EIGEN_SHARE: Final = 0.5
-_EIGEN_BLOCK_BYTES: Final = 2_000_000
-"""Eigen packs block by block: half of both sides, at most 2 MB, fits what was seen on eight float models."""
-_HEAP_KEEPS_BYTES: Final = 112_000
-"""Blocks under the C library's limit of 128 kB that were freed and not given back; between 32 and 135 kB were seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ def estimate_memory(
         planned=planned,
         arena=plan_arena(graph, parts) if taken else planned,
         workspace_bytes=plan_workspace(graph, parts),
-        packed_bytes=sum(packed_bytes(graph, node) for node in taken) + _blocks_bytes(graph, plain),
+        packed_bytes=sum(packed_bytes(graph, node) for node in taken) + packing_bytes(graph, plain),
         table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=pointer_bytes) for node in taken),
         interpreter_bytes=_interpreter_bytes(graph, parts),
         file_bytes=graph.model.size_bytes,
@@ -83,58 +77,22 @@ def estimate_memory(
 def _interpreter_bytes(graph: Graph, parts: Delegation) -> int:
     """Return what objects take, fitted: per operator, per quantised channel, and per delegate."""
     scales = sum(min(tensor.scales.size, tensor.elements) for tensor in graph.tensors)
-    count = len(graph.nodes)
     kept = sum(_result_copies(graph, node) for node in graph.nodes)
     if parts.taken:
-        return int(75_000 + 3_100 * count + 14.5 * scales) + kept
-    channels = sum(
-        result.shape[-1]
-        for node in graph.nodes
-        if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D"}
-        and (result := graph.result(node)) is not None
-        and result.shape
-        and result.type.name != "float32"
-    )
-    return int(10_000 + 1_450 * count + 7.5 * scales + 8 * max(channels, 0)) + kept
+        return int(115_000 + 3_100 * len(graph.nodes) + 14.5 * scales) + kept
+    channels = sum(max(_quantized_channels(graph, node), 0) for node in graph.nodes)
+    return int(65_000 + 970 * len(graph.nodes) + 8.7 * scales + 8 * channels) + kept
+
+
+def _quantized_channels(graph: Graph, node: Node) -> int:
+    """Return for how many channels an 8-bit convolution keeps a multiplier and a shift, of 4 bytes each."""
+    result = graph.result(node)
+    if node.name not in {"CONV_2D", "DEPTHWISE_CONV_2D"} or result is None or result.type.name == "float32":
+        return 0
+    return result.shape[-1] if result.shape else 0
 
 
 def _result_copies(graph: Graph, node: Node) -> int:
     """Return what the detection operator leaves on the heap: a copy of all scores as floats (measured)."""
     scores = graph.operand(node, 1) if node.name == "TFLite_Detection_PostProcess" else None
     return 4 * scores.elements if scores else 0
-
-
-def _blocks_bytes(graph: Graph, nodes: list[Node]) -> int:
-    """Return what matrix products without XNNPACK pack: the largest of the 8-bit ones (ruy), and of the float ones."""
-    quantized, floating = 0, 0
-    for node in nodes:
-        sides = _matrix(graph, node)
-        if sides is None:
-            continue
-        rows, depth, columns, is_float = sides
-        lines = _round_up(rows, _LANES) + _round_up(columns, _LANES)
-        if is_float:
-            floating = max(floating, 4 * depth * lines)
-        else:
-            quantized = max(quantized, (_round_up(depth, 4) + 4) * lines)
-    kept = min(quantized + floating, _HEAP_KEEPS_BYTES)
-    return quantized + min(int(floating * _EIGEN_SHARE), _EIGEN_BLOCK_BYTES) + kept
-
-
-def _matrix(graph: Graph, node: Node) -> tuple[int, int, int, bool] | None:
-    """Return rows and columns of the result, the depth, and whether it is float; None for a single column."""
-    fed, weights, result = graph.operand(node, 0), graph.operand(node, 1), graph.result(node)
-    if fed is None or weights is None or result is None:
-        return None
-    if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == 4:
-        rows, depth, columns = weights.shape[0], prod(weights.shape[1:]), prod(result.shape[:3])
-    elif node.name == "FULLY_CONNECTED" and len(weights.shape) == 2:
-        rows, depth = weights.shape
-        columns = fed.elements // max(depth, 1)
-    else:
-        return None
-    return (rows, depth, columns, fed.type.name == "float32") if min(rows, depth) > 0 and columns > 1 else None
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step

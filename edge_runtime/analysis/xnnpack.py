@@ -89,6 +89,13 @@ def _stores_weights(graph: Graph, node: Node) -> bool:
     return len(node.inputs) > 1 and node.inputs[1] >= 0 and graph.constant[node.inputs[1]]
 
 
+def _stores_weights_of_its_type(graph: Graph, node: Node) -> bool:
+    """Dynamic-range depthwise convolutions stay with the interpreter (measured: they cut a model into many parts)."""
+    fed, weights = graph.operand(node, 0), graph.operand(node, 1)
+    kinds = {fed.type.name in _FLOAT if fed else False, weights.type.name in _FLOAT if weights else False}
+    return _stores_weights(graph, node) and len(kinds) == 1
+
+
 def _joins_few(_graph: Graph, node: Node) -> bool:
     return 2 <= len(node.inputs) <= 5
 
@@ -117,7 +124,7 @@ def _scales_alike(graph: Graph, node: Node) -> bool:
 
 _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
     "CONV_2D": _stores_weights,
-    "DEPTHWISE_CONV_2D": _stores_weights,
+    "DEPTHWISE_CONV_2D": _stores_weights_of_its_type,
     "TRANSPOSE_CONV": _stores_weights,
     "FULLY_CONNECTED": _stores_weights,
     "CONCATENATION": _joins_few,

@@ -1,0 +1,213 @@
+"""What the interpreter's own matrix products take beside the arena: packed 8-bit sides, blocks of float products.
+
+8-bit products go to ruy, which packs both sides into one block that only grows (``ruy/allocator.cc``): a product that
+does not fit adds what is missing, so the block may get larger than any product needs. Float products go to Eigen on
+x86-64, which allocates blocks for each product and gives them back (``evaluateProductBlockingSizesHeuristic``). Either
+way the C library keeps some of what was given back; its two rules are followed here (``man mallopt``: blocks under
+``M_MMAP_THRESHOLD`` come from the heap and stay there, except at its end).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Final
+
+from edge_runtime.analysis.graph import Graph, Node
+
+_RUNS: Final = 3
+"""Inferences until nothing more grows."""
+_LANES: Final = 16
+_DEPTH_GROUP: Final = 4
+_ALIAS_BYTES: Final = 1024
+_LINE_BYTES: Final = 64
+_PAGE_BYTES: Final = 4096
+_MMAP_THRESHOLD_BYTES: Final = 212_000
+"""128 kB at first; it grows when a mapped block is given back, and Python has done so by then (seen: above 207 kB)."""
+_STACK_LIMIT_BYTES: Final = 128 * 1024
+"""Eigen takes smaller blocks from the stack."""
+_STACK_SEEN_BYTES: Final = 60_000
+"""Of the stack, touched before."""
+_ROW_STEP: Final = 8
+_COLUMN_STEP: Final = 4
+_L1_BYTES: Final = 48 * 1024
+_SHARED_BYTES: Final = 3_400_000
+"""Of the outer cache for one core: with the two above, what Eigen in the x86-64 wheel was seen to work with (Arm's float products go to ruy too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix product: ``rows`` of weights, ``columns`` of pixels or batch, summed over ``depth``."""
+
+    rows: int
+    depth: int
+    columns: int
+    is_float: bool
+
+
+@dataclass(slots=True)
+class _Heap:
+    """The C library's heap as far as large blocks make it grow; small ones are not followed."""
+
+    threshold: int = _MMAP_THRESHOLD_BYTES
+    end: int = 0
+    blocks: list[tuple[int, int]] = field(default_factory=list)
+    """Taken parts as offset and size, sorted."""
+
+    def take(self, size_bytes: int) -> int | None:
+        """Return the offset of a new block, None when it is mapped on its own."""
+        if size_bytes >= self.threshold:
+            return None
+        best, best_size, current = -1, 0, 0
+        for offset, length in self.blocks:
+            gap = offset - current
+            if gap >= size_bytes and (best < 0 or gap < best_size):
+                best, best_size = current, gap
+            current = offset + length
+        offset = best if best >= 0 else current
+        self.end = max(self.end, offset + size_bytes)
+        self.blocks.append((offset, size_bytes))
+        self.blocks.sort()
+        return offset
+
+    def give_back(self, offset: int | None, size_bytes: int) -> None:
+        """Take a block out; its pages stay unless too many are free at the end."""
+        if offset is None:
+            self.threshold = max(self.threshold, size_bytes + _PAGE_BYTES)
+            return
+        self.blocks.remove((offset, size_bytes))
+        used = max((start + length for start, length in self.blocks), default=0)
+        if self.end - used > 2 * self.threshold:
+            self.end = used + _STACK_LIMIT_BYTES
+
+
+def packing_bytes(graph: Graph, nodes: Iterable[Node]) -> int:
+    """Return the resident memory that the products of plain kernels leave behind after a few inferences."""
+    products = [product for node in nodes for product in _products(graph, node)]
+    heap, ruy = _Heap(), _Ruy()
+    stack = 0
+    for _ in range(_RUNS if products else 0):
+        for product in products:
+            if product.is_float:
+                stack = max(stack, _eigen(product, heap))
+            else:
+                ruy.multiply(product, heap)
+    return heap.end + ruy.resident_bytes(heap) + max(stack - _STACK_SEEN_BYTES, 0)
+
+
+@dataclass(slots=True)
+class _Ruy:
+    """The one block of ruy's allocator."""
+
+    size: int = 0
+    used: int = 0
+    """Of it, at most so far; the rest was never touched."""
+    offset: int | None = None
+
+    def multiply(self, product: Product, heap: _Heap) -> None:
+        """Follow the allocations of one product."""
+        current, missing = 0, []
+        for size_bytes in _packed_sides(product):
+            if current + size_bytes <= self.size:
+                current += size_bytes
+            else:
+                missing.append((heap.take(size_bytes), size_bytes))
+        self.used = max(self.used, current)
+        if not missing:
+            return
+        if self.size:
+            heap.give_back(self.offset, self.size)
+        self.size += sum(size_bytes for _, size_bytes in missing)
+        self.offset, self.used = heap.take(self.size), 0
+        for offset, size_bytes in missing:
+            heap.give_back(offset, size_bytes)
+
+    def resident_bytes(self, heap: _Heap) -> int:
+        """Return what of it lies outside the heap and is touched, less what lies in it and is not."""
+        if self.offset is None:
+            return self.used
+        return self.used - self.size if self.offset + self.size == heap.end else 0
+
+
+def _packed_sides(product: Product) -> Iterator[int]:
+    depth = _round_up(product.depth, _DEPTH_GROUP)
+    stride = depth + (0 if depth % _ALIAS_BYTES else _LINE_BYTES)
+    for lines in (product.rows, product.columns):
+        padded = _round_up(lines, _LANES)
+        yield _round_up(stride * padded + _ALIAS_BYTES, _LINE_BYTES)
+        yield _round_up(4 * padded, _LINE_BYTES)
+
+
+def _eigen(product: Product, heap: _Heap) -> int:
+    """Follow the blocks of one float product; return what it takes of the stack."""
+    depth, rows, columns = _blocking(product)
+    sizes = (4 * depth * rows, 4 * depth * columns)
+    taken = [(heap.take(size), size) for size in sizes if size > _STACK_LIMIT_BYTES]
+    for offset, size in taken:
+        heap.give_back(offset, size)
+    return sum(size for size in sizes if size <= _STACK_LIMIT_BYTES)
+
+
+def _blocking(product: Product) -> tuple[int, int, int]:
+    """Return the depth, rows and columns of Eigen's blocks for a product in one thread."""
+    rows, columns = product.rows, product.columns
+    if max(product.depth, rows, columns) < 48:
+        return product.depth, rows, columns
+    kept = 4 * _ROW_STEP * _COLUMN_STEP
+    most_depth = (_L1_BYTES - kept) // (4 * (_ROW_STEP + _COLUMN_STEP)) // 8 * 8
+    depth = _evened(product.depth, most_depth, 8) if product.depth > most_depth else product.depth
+    left = _L1_BYTES - kept - 4 * rows * depth
+    fits_l1 = left >= 4 * _COLUMN_STEP * depth
+    widest = left // (4 * depth) if fits_l1 else 3 * _SHARED_BYTES // (16 * most_depth)
+    widest = max(min(_SHARED_BYTES // (8 * depth), widest) // _COLUMN_STEP, 1) * _COLUMN_STEP
+    if columns > widest:
+        return depth, rows, _evened(columns, widest, _COLUMN_STEP)
+    if depth < product.depth:
+        return depth, rows, columns
+    room, most_rows = _SHARED_BYTES, rows
+    if 4 * depth * columns <= 1024:
+        room = _L1_BYTES
+    elif 4 * depth * columns <= 32768:
+        most_rows = min(576, rows)
+    tallest = min(room // (12 * depth), most_rows)
+    if tallest > _ROW_STEP:
+        tallest -= tallest % _ROW_STEP
+    return depth, _evened(rows, tallest, _ROW_STEP) if tallest else rows, columns
+
+
+def _evened(size: int, most: int, step: int) -> int:
+    """Return the length of blocks of at most ``most`` such that the last is not much shorter."""
+    rest = size % most
+    return most if rest == 0 else most - step * ((most - rest) // (step * (size // most + 1)))
+
+
+def _products(graph: Graph, node: Node) -> Iterator[Product]:
+    fed, weights, result = graph.operand(node, 0), graph.operand(node, 1), graph.result(node)
+    if node.name == "TRANSPOSE_CONV":
+        fed = graph.operand(node, 2)
+    if fed is None or weights is None or result is None or min((*fed.shape, *weights.shape, 1)) < 1:
+        return
+    hybrid = fed.type.name == "float32" and weights.type.name in {"int8", "uint8"}
+    if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == 4:
+        if weights.shape[3] != fed.shape[-1]:
+            return  # Groups are computed by a reference kernel.
+        rows, depth, columns = weights.shape[0], prod(weights.shape[1:]), prod(result.shape[:3])
+    elif node.name == "TRANSPOSE_CONV" and len(weights.shape) == len(fed.shape) == 4:
+        rows, depth, columns = prod(weights.shape[:3]), weights.shape[3], prod(fed.shape[1:3])
+    elif node.name == "FULLY_CONNECTED" and len(weights.shape) == 2:
+        rows, depth = weights.shape
+        columns = fed.elements // depth
+    elif node.name == "BATCH_MATMUL" and len(fed.shape) >= 2 and len(weights.shape) >= 2 and fed.type == weights.type:
+        depth = fed.shape[-2 if node.options.transpose_a else -1]
+        rows, columns = (
+            weights.elements // prod(weights.shape[:-2]) // depth,
+            fed.elements // prod(fed.shape[:-2]) // depth,
+        )
+    else:
+        return
+    # A single column has kernels that need no packing, except in dynamic-range convolutions.
+    if columns > 1 or (hybrid and node.name == "CONV_2D" and rows % 4 == 0):
+        yield Product(rows, depth, columns, fed.type.name == "float32" and not hybrid)
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step

@@ -1,0 +1,85 @@
+"""What plain matrix products leave behind, against the interpreter's own allocations (traced, ai-edge-litert 2.3.0)."""
+
+from typing import Any
+
+import pytest
+from analysis_models import ModelBuilder
+
+from edge_runtime.analysis.packing import Product, _blocking, _Heap, _Ruy, packing_bytes
+from edge_runtime.analysis.xnnpack import delegation
+
+
+def pointwise(*sides: tuple[int, int, int], type_name: str = "int8") -> Any:
+    """Return a model with one convolution for each (pixels of a side, depth, channels); they do not feed each other."""
+    model = ModelBuilder(type_name)
+    fed, made = [], []
+    for side, depth, channels in sides:
+        fed.append(model.tensor([1, side, side, depth]))
+        made.append(model.conv(fed[-1], channels))
+    return model.build(fed, made)
+
+
+def test_ruys_block_grows_by_what_does_not_fit() -> None:
+    ruy, heap = _Ruy(), _Heap()
+    # Sides of 16 x 24 and 112 columns: 384 + 1024 and 112 * 24 + 1024, with sums of 4 bytes a line, in lines of 64.
+    ruy.multiply(Product(16, 24, 112, is_float=False), heap)
+    assert ruy.size == 1408 + 64 + 3712 + 448
+    before = ruy.size
+    # A larger left side takes the block's place; the right side, which no longer fits, is added.
+    ruy.multiply(Product(32, 64, 64, is_float=False), heap)
+    left, sums, right = 32 * 64 + 1024, 128, 64 * 64 + 1024
+    assert left + sums < before
+    assert ruy.size == before + right
+    ruy.multiply(Product(16, 24, 112, is_float=False), heap)
+    assert ruy.size == before + right
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns", "left_bytes", "right_bytes"),
+    [
+        (512, 512, 25, 1_048_576, 51_200),
+        (256, 256, 100, 262_144, 102_400),
+        (1280, 320, 49, 819_200, 62_720),
+        (160, 960, 49, 614_400, 188_160),
+        (320, 960, 49, 614_400, 188_160),
+        (960, 160, 49, 307_200, 31_360),
+        (96, 576, 196, 221_184, 451_584),
+    ],
+)
+def test_eigens_blocks_are_those_that_the_interpreter_allocates(
+    rows: int, depth: int, columns: int, left_bytes: int, right_bytes: int
+) -> None:
+    block_depth, block_rows, block_columns = _blocking(Product(rows, depth, columns, is_float=True))
+    assert 4 * block_depth * block_rows == left_bytes
+    assert 4 * block_depth * block_columns == right_bytes
+
+
+def test_a_freed_block_stays_on_the_heap_and_is_used_again() -> None:
+    heap = _Heap()
+    first = heap.take(100_000)
+    second = heap.take(50_000)
+    heap.give_back(first, 100_000)
+    assert (heap.take(80_000), second) == (0, 100_000)
+    assert heap.end == 150_000
+    assert heap.take(10_000_000) is None, "large blocks are mapped and do not count"
+
+
+def test_only_products_of_several_columns_are_packed() -> None:
+    many, single = pointwise((8, 32, 64)), pointwise((1, 32, 64))
+    assert packing_bytes(many, many.nodes) > 64 * 32
+    assert packing_bytes(single, single.nodes) == 0
+
+
+def test_groups_pack_nothing() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 32])
+    graph = model.build([fed], [model.op("CONV_2D", [fed, model.weights([64, 1, 1, 8])], [1, 8, 8, 64])])
+    assert packing_bytes(graph, graph.nodes) == 0
+
+
+def test_dynamic_range_depthwise_convolutions_stay_with_the_interpreter() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 8, 8, 32])
+    weights = model.weights([1, 3, 3, 32], "int8")
+    graph = model.build([fed], [model.op("DEPTHWISE_CONV_2D", [fed, weights], [1, 8, 8, 32])])
+    assert delegation(graph).taken == 0
