@@ -31,7 +31,7 @@ _ROW_STEP: Final = 8
 _COLUMN_STEP: Final = 4
 _L1_BYTES: Final = 48 * 1024
 _SHARED_BYTES: Final = 3_400_000
-"""Of the outer cache for one core: with the two above, what Eigen in the x86-64 wheel was seen to work with (Arm's float products go to ruy too)."""
+"""Of the outer cache for one core: with the two above, what Eigen in the x86-64 wheel was seen to work with."""
 
 
 @dataclass(frozen=True, slots=True)
