@@ -12,9 +12,17 @@ SOURCES = Path(__file__).parent / "native"
 
 def build_fake_edgetpu(folder: Path) -> Path:
     """Build the delegate of native/fake_edgetpu.c into ``folder``, named as libedgetpu is; return its path."""
-    library = folder / "libedgetpu.so.1"
+    return _build(folder / "libedgetpu.so.1", "fake_edgetpu.c")
+
+
+def build_powercut(folder: Path) -> Path:
+    """Build the library of native/powercut.c, for LD_PRELOAD, into ``folder``; return its path."""
+    return _build(folder / "powercut.so", "powercut.c")
+
+
+def _build(library: Path, source: str) -> Path:
     options = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
-    subprocess.run([_compiler(), *options, "-o", library, SOURCES / "fake_edgetpu.c"], check=True)
+    subprocess.run([_compiler(), *options, "-o", library, SOURCES / source, "-ldl"], check=True)
     return library
 
 

@@ -10,7 +10,8 @@
  *   exit, segfault, hang   what a wrong build of libedgetpu or a stuck device does, in invoke
  *   print           every invoke prints a line to standard output and one to standard error
  *
- * Those of invoke with `:N` behind them spare the first N invokes.
+ * Those of invoke with `:N` behind them spare the first N invokes. `@FILE` is read anew at each invoke: what the file says
+ * then is done, and nothing when it is empty or not there.
  *
  * The declarations below are those parts of the interpreter's C interface for delegates that are used here, in its
  * order (TensorFlow Lite core/c/common.h; values are only ever added at the end). They suit tflite-runtime 2.14 and
@@ -97,13 +98,24 @@ struct Delegate {
 
 static int invokes;
 
-static bool asked(const char *what) {
+static const char *wanted(void) {
+  static char text[64];
   const char *mode = getenv("FAKE_EDGETPU");
+  if (mode == NULL || mode[0] != '@') return mode;
+  FILE *file = fopen(mode + 1, "r");
+  size_t length = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
+  if (file != NULL) fclose(file);
+  text[length] = 0;
+  return text;
+}
+
+static bool asked(const char *what) {
+  const char *mode = wanted();
   return mode != NULL && strcmp(mode, what) == 0;
 }
 
 static bool now(const char *what) {
-  const char *mode = getenv("FAKE_EDGETPU");
+  const char *mode = wanted();
   if (mode == NULL || strncmp(mode, what, strlen(what)) != 0) return false;
   const char *count = mode + strlen(what);
   return *count == 0 || (*count == ':' && invokes >= atoi(count + 1));

@@ -1,0 +1,175 @@
+"""The faults of a chaos run. Each waits until the daemon has recovered and returns how long that took.
+
+Recovery is counted from the moment at which the fault ended (the broker is back, the disk has room) to the first
+prediction made after it that reaches the reader, and so, by the order of delivery, to the end of the backlog. What the
+daemon must mend by itself (its own death, a hung delegate) is counted from the moment at which it was caused.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple
+
+from scene import CAMERA, STEADY, Scene
+
+STUCK_S = 90.0
+Outcome = tuple[float, dict[str, Any]]
+
+
+class Fault(NamedTuple):
+    """A name for the table, and what happens."""
+
+    name: str
+    cause: Callable[[Scene, Random], Outcome]
+    needs_small_disk: bool = False
+
+
+def _until_arrived(scene: Scene, since_s: float, stream: str = STEADY) -> float:
+    """Wait for a prediction of a stream made after ``since_s`` at the reader; return how long after it that was."""
+    scene.wait(lambda: stream in scene.streams_since(since_s), timeout_s=STUCK_S, what=f"a new prediction of {stream}")
+    return time.time() - since_s
+
+
+def _until_predicted(scene: Scene, since_s: float, stream: str = STEADY) -> float:
+    """Wait for a prediction in the ledger, broker or not."""
+    scene.wait(lambda: scene.predicted_since(since_s)[stream], timeout_s=STUCK_S, what=f"a new prediction of {stream}")
+    return time.time() - since_s
+
+
+def broker_killed(scene: Scene, chance: Random) -> Outcome:
+    scene.broker.kill()
+    time.sleep(chance.uniform(0.5, 10.0))
+    scene.broker.start()
+    return _until_arrived(scene, time.time()), {}
+
+
+def broker_stopped(scene: Scene, chance: Random) -> Outcome:
+    scene.broker.stop()
+    time.sleep(chance.uniform(0.5, 10.0))
+    scene.broker.start()
+    return _until_arrived(scene, time.time()), {}
+
+
+def broker_frozen(scene: Scene, chance: Random) -> Outcome:
+    scene.broker.freeze()
+    time.sleep(chance.uniform(0.5, 25.0))
+    scene.broker.thaw()
+    return _until_arrived(scene, time.time()), {}
+
+
+def network_cut(scene: Scene, _chance: Random) -> Outcome:
+    scene.wire.cut()
+    return _until_arrived(scene, time.time()), {}
+
+
+def network_frozen(scene: Scene, chance: Random) -> Outcome:
+    scene.wire.freeze()
+    time.sleep(chance.uniform(0.5, 25.0))
+    scene.wire.thaw()
+    return _until_arrived(scene, time.time()), {}
+
+
+def daemon_killed(scene: Scene, _chance: Random) -> Outcome:
+    at_s = time.time()
+    scene.kill_daemon()
+    return _until_arrived(scene, at_s), {}
+
+
+def daemon_killed_broker_away(scene: Scene, chance: Random) -> Outcome:
+    scene.broker.kill()
+    for _ in range(chance.randint(1, 3)):
+        time.sleep(chance.uniform(0.5, 4.0))
+        at_s = time.time()
+        scene.kill_daemon()
+        recovered_s = _until_predicted(scene, at_s)
+    scene.broker.start()
+    _until_arrived(scene, time.time())
+    return recovered_s, {}
+
+
+def daemon_killed_broker_frozen(scene: Scene, chance: Random) -> Outcome:
+    scene.broker.freeze()
+    time.sleep(chance.uniform(0.2, 6.0))
+    at_s = time.time()
+    scene.kill_daemon()
+    recovered_s = _until_predicted(scene, at_s)
+    scene.broker.thaw()
+    _until_arrived(scene, time.time())
+    return recovered_s, {}
+
+
+def disk_full(scene: Scene, chance: Random) -> Outcome:
+    """Fill the disk while the broker is away: messages wait in memory, and ``stats`` must say so once it is back."""
+    scene.disk.fill()
+    try:
+        scene.broker.stop()
+        time.sleep(chance.uniform(2.0, 6.0))
+        scene.broker.start()
+        recovered_s = _until_arrived(scene, time.time())
+        scene.wait(scene.outbox_error, timeout_s=STUCK_S, what="outbox.error in the statistics")
+    finally:
+        scene.disk.free()
+    return recovered_s, {}
+
+
+def delegate_hangs(scene: Scene, chance: Random) -> Outcome:
+    return _delegate(scene, chance, "hang")
+
+
+def delegate_crashes(scene: Scene, chance: Random) -> Outcome:
+    return _delegate(scene, chance, "segfault")
+
+
+def device_lost(scene: Scene, chance: Random) -> Outcome:
+    return _delegate(scene, chance, "invoke-fails")
+
+
+def _delegate(scene: Scene, chance: Random, what: str) -> Outcome:
+    """Fail one invoke, or for some seconds, in which a restart fails too; counted from the end of the order."""
+    scene.delegate.order(what)
+    at_s = time.time()
+    try:
+        time.sleep(0.4)  # four frames: one invoke at least
+        if chance.random() < 0.3:
+            time.sleep(chance.uniform(1.0, 4.0))
+    finally:
+        scene.delegate.order("")
+    return _until_predicted(scene, time.time()), {"for_s": round(time.time() - at_s, 1)}
+
+
+def camera_frozen(scene: Scene, chance: Random) -> Outcome:
+    return _camera(scene, chance, lambda: scene.camera.send(signal.SIGSTOP), lambda: scene.camera.send(signal.SIGCONT))
+
+
+def camera_killed(scene: Scene, chance: Random) -> Outcome:
+    return _camera(scene, chance, scene.camera.kill, scene.camera.start)
+
+
+def _camera(scene: Scene, chance: Random, take: Callable[[], None], give: Callable[[], None]) -> Outcome:
+    """Also tell how many predictions of the other source came meanwhile: one dead source must not slow another."""
+    take()
+    at_s = time.time()
+    time.sleep(chance.uniform(1.0, 12.0))
+    away_s = time.time() - at_s
+    meanwhile = scene.predicted_since(at_s)[STEADY]
+    give()
+    return _until_arrived(scene, time.time(), CAMERA), {"other_fps": round(meanwhile / away_s, 1)}
+
+
+FAULTS = (
+    Fault("broker killed", broker_killed),
+    Fault("broker stopped", broker_stopped),
+    Fault("broker frozen", broker_frozen),
+    Fault("network cut", network_cut),
+    Fault("network frozen", network_frozen),
+    Fault("daemon killed", daemon_killed),
+    Fault("daemon killed, broker away", daemon_killed_broker_away),
+    Fault("daemon killed, broker frozen", daemon_killed_broker_frozen),
+    Fault("disk full, broker away meanwhile", disk_full, needs_small_disk=True),
+    Fault("delegate hangs", delegate_hangs),
+    Fault("delegate crashes", delegate_crashes),
+    Fault("device lost", device_lost),
+    Fault("camera frozen", camera_frozen),
+    Fault("camera killed", camera_killed),
+)
