@@ -1,6 +1,6 @@
 """Whether and how this device is announced to Home Assistant, and taken back when it no longer is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,26 +26,31 @@ def announce(
     spec: ModelSpec | None,
     streams: Sequence[str],
     commands: Collection[str],
-) -> None:
-    """Announce the device if ``section`` says so; else remove what an earlier run announced."""
+) -> Callable[[], None]:
+    """Announce the device if ``section`` says so; else remove what an earlier run announced.
+
+    Return what ends listening for Home Assistant.
+    """
     mark = state / MARK
     if not section.enabled and not mark.exists():
-        return  # as on most devices: nothing is imported either
+        return lambda: None  # as on most devices: nothing is imported either
     from edge_runtime.sinks.homeassistant import Config, HomeAssistant
 
     if not section.enabled:
         HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
         mark.unlink()
-        return
+        return lambda: None
     mark.write_text(section.prefix)
-    HomeAssistant(
+    announced = HomeAssistant(
         link.bus,
         device=device,
         streams=[_announced(name, spec) for name in streams],
         config=Config(prefix=section.prefix, labels=section.labels),
         machine=_machine(),
         commands=commands,
-    ).open()
+    )
+    announced.open()
+    return announced.close
 
 
 def _announced(name: str, spec: ModelSpec | None) -> "AnnouncedStream":

@@ -128,6 +128,18 @@ def overrides(section: ModelSection) -> Overrides:
     return Overrides(**{key: getattr(section, key) for key in keys})
 
 
+def read_model(path: Path, *, model: ModelSection, sensor: bool | None = None) -> ModelSpec:
+    """Return what is known of a model without running it; ``sensor`` as in ``open_pipeline``.
+
+    Raises ModelError, InputMismatchError, UsageError.
+    """
+    spec = resolve(path, overrides(model))
+    if len(spec.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in spec.inputs)
+        raise InputMismatchError(f"{path}: the model has {len(spec.inputs)} inputs ({names}); one is supported")
+    return spec if sensor is None else replace(spec, input=as_window(spec) if sensor else as_image(spec))
+
+
 def open_pipeline(
     path: Path,
     *,
@@ -141,12 +153,7 @@ def open_pipeline(
     ``sensor`` says that windows of samples come in (true) or pictures (false); None leaves it to the model. Raises
     ModelError, InputMismatchError, EdgeTpuRequiredError, DelegateError, UsageError.
     """
-    spec = resolve(path, overrides(model))
-    if len(spec.inputs) != 1:
-        names = ", ".join(tensor.name for tensor in spec.inputs)
-        raise InputMismatchError(f"{path}: the model has {len(spec.inputs)} inputs ({names}); one is supported")
-    if sensor is not None:
-        spec = replace(spec, input=as_window(spec) if sensor else as_image(spec))
+    spec = read_model(path, model=model, sensor=sensor)
     for sentence in spec.inferred:
         log.info("%s: %s", spec.identity.name, sentence)
     if warning := (spec.provenance or {}).get("warning"):

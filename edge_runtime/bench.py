@@ -7,7 +7,6 @@ pipeline's. Measurements take turns, so that a machine that is busy for a while 
 import os
 import platform
 import resource
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from edge_runtime.clock import monotonic_ns
 from edge_runtime.flow import Flow, Inlet
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.protocols import Engine
+from edge_runtime.stopping import Stop
 from edge_runtime.telemetry.latency import PERCENTILES, percentile
 from edge_runtime.types import Frame, Prediction
 from edge_runtime.workers import RunCounters
@@ -146,7 +146,7 @@ class Bench:
         flow = Flow(
             {STREAM: Inlet(Replay(self._frame, seconds))},
             counters=counters,
-            stop=threading.Event(),
+            stop=Stop(),
             on_state=lambda _stream, _state, _error: None,
         )
         flow.run(self._pipeline, hand_over)

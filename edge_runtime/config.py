@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -109,6 +110,18 @@ class SourceCommon(msgspec.Struct, frozen=True, kw_only=True):
     def view(self) -> View:
         """Return how this stream's picture is turned, hidden and cut."""
         return View(rotate=self.rotate, flip=self.flip, masks=self.mask, mask_file=self.mask_file, crop=self.crop)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a configuration comes from, so that it can be read again: a file, and flags that win over it."""
+
+    path: Path | None
+    flags: Mapping[str, Any]
+
+    def load(self) -> Config:
+        """Read it as it is now. Raises ConfigError."""
+        return load(self.path, self.flags)
 
 
 def load(path: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:

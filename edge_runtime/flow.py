@@ -1,6 +1,7 @@
 """The threads of one run: started together, and seen out one stage after the other."""
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from edge_runtime.preview import PreviewWorker
 from edge_runtime.protocols import Source
 from edge_runtime.queues import Intake, ReadySlot
 from edge_runtime.schedule import Schedule
+from edge_runtime.stopping import Stop
 from edge_runtime.types import Frame, Prediction
 from edge_runtime.workers import (
     CaptureWorker,
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 PREPARE_THREADS: Final = 2
 JOIN_S: Final = 5.0
+ABORT_KEEP_S, STAGE_KEEP_S, CAPTURE_KEEP_S = 1.0, 0.7, 0.6
+"""Of the time left to a run that was told to end: what is kept when an invoke is ended by force, when a thread that
+does not come back from it is left behind, and when a camera is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Flow:
         inlets: Mapping[str, Inlet],
         *,
         counters: RunCounters,
-        stop: threading.Event,
+        stop: Stop,
         on_state: StateListener,
         cores: int | None = None,
     ) -> None:
@@ -58,6 +63,10 @@ class Flow:
         self._counters = counters
         self._stop = stop
         self._on_state = on_state
+        self.left_behind: list[str] = []
+        """Threads that did not end, stuck in native code."""
+        self.aborted = False
+        """Whether an invoke was ended by force."""
         self._intake = Intake(inlets)
         for stream in inlets:
             counters.streams.setdefault(stream, StreamCounters())
@@ -93,26 +102,36 @@ class Flow:
         ]
         stages = [self._threads("prepare", prepare), self._threads("inference", [inference.run])]
         # Once nothing more is prepared, the inference thread works off what is ready and ends too.
-        self._see_out(stages, after_first=ready.close)
+        self._see_out(stages, after_first=ready.close, abort=pipeline.abort)
 
     def preview(self, on_frame: Callable[[Frame], None], *, limit: int | None = None) -> None:
         """Hand frames to ``on_frame``, without a model, until the sources end, ``limit`` frames came, or a stop."""
-        worker = PreviewWorker(intake=self._intake, on_frame=on_frame, stop=self._stop, limit=limit)
-        self._see_out([self._threads("preview", [worker.run])], after_first=lambda: None)
+        worker = PreviewWorker(
+            intake=self._intake, counters=self._counters, on_frame=on_frame, stop=self._stop, limit=limit
+        )
+        self._see_out([self._threads("preview", [worker.run])], after_first=lambda: None, abort=lambda: None)
 
-    def _see_out(self, stages: list[list[threading.Thread]], *, after_first: Callable[[], None]) -> None:
+    def _see_out(
+        self, stages: list[list[threading.Thread]], *, after_first: Callable[[], None], abort: Callable[[], None]
+    ) -> None:
         capture = self._threads("capture", [self._capture(stream).run for stream in self._inlets])
         for thread in (*capture, *(thread for stage in stages for thread in stage)):
             thread.start()
         for stage in stages:
             for thread in stage:
-                thread.join()
+                if not self._stop.join(thread, math.inf, keep_s=ABORT_KEEP_S):
+                    self.aborted = True
+                    abort()
+                    self._leave_unless_ended(thread, math.inf, keep_s=STAGE_KEEP_S)
             after_first()
         self._stop.set()
         for thread in capture:
-            thread.join(JOIN_S)
-            if thread.is_alive():
-                log.warning("%s does not end and is left behind", thread.name)
+            self._leave_unless_ended(thread, JOIN_S, keep_s=CAPTURE_KEEP_S)
+
+    def _leave_unless_ended(self, thread: threading.Thread, usual_s: float, *, keep_s: float) -> None:
+        if not self._stop.join(thread, usual_s, keep_s=keep_s):
+            log.warning("%s does not end and is left behind", thread.name)
+            self.left_behind.append(thread.name)
 
     def _capture(self, stream: str) -> CaptureWorker:
         inlet = self._inlets[stream]

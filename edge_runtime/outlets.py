@@ -7,12 +7,15 @@ from typing import Final, Protocol
 
 from edge_runtime.protocols import Handed, Sink
 from edge_runtime.queues import BoundedQueue
+from edge_runtime.stopping import CALM_S, Stop
 from edge_runtime.workers import RunCounters, guarded
 
 log = logging.getLogger(__name__)
 
 SINK_QUEUE: Final = 1024
 DRAIN_TIMEOUT_S: Final = 5.0
+DRAIN_KEEP_S: Final = 0.5
+"""Of the time left to a run that was told to end, what a blocked sink leaves to what comes after it."""
 
 
 class Outlet(Protocol):
@@ -70,9 +73,10 @@ class SinkWorker:
     disk or terminal never slows the camera or the broker.
     """
 
-    def __init__(self, sink: Sink, *, name: str, counters: RunCounters) -> None:
+    def __init__(self, sink: Sink, *, name: str, counters: RunCounters, stop: Stop) -> None:
         self._sink = sink
         self._counters = counters
+        self._stop = stop
         self._queue: BoundedQueue[Handed] = BoundedQueue(SINK_QUEUE)
         self._thread = guarded(f"sink-{name}", self._run, self._crashed)
         self._failed = False
@@ -83,15 +87,20 @@ class SinkWorker:
         self._thread.start()
 
     def hand(self, handed: Handed, *, wait_s: float) -> None:
-        """Queue a prediction, waiting at most ``wait_s`` for room."""
-        if self._failed or not self._queue.put(handed, timeout_s=wait_s):
-            self._counters.sink_dropped += 1
+        """Queue a prediction, waiting at most ``wait_s`` for room, and no longer once the run is to end."""
+        while not self._failed:
+            if self._queue.put(handed, timeout_s=min(wait_s, CALM_S)):
+                return
+            wait_s -= CALM_S
+            if wait_s <= 0 or self._stop.is_set():
+                break
+        self._counters.sink_dropped += 1
 
     def close(self) -> None:
         """Write what is queued, close the sink, end the thread."""
         self._queue.close()
-        if self._thread.is_alive():
-            self._thread.join(DRAIN_TIMEOUT_S)
+        if not self._stop.join(self._thread, DRAIN_TIMEOUT_S, keep_s=DRAIN_KEEP_S):
+            log.warning("a sink is blocked: %d predictions were not written to it", len(self._queue))
 
     def _run(self) -> None:
         try:

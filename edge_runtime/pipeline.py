@@ -75,6 +75,10 @@ class Pipeline:
         """Prepare and infer in the calling thread."""
         return self.infer(self.prepare(frame))
 
+    def abort(self) -> None:
+        """End an invoke that is under way, where the engine can; from any thread. Nothing is inferred any more."""
+        self.engine.abort()
+
     def close(self) -> None:
         """Release the engine."""
         self.engine.close()

@@ -93,6 +93,10 @@ class Engine(Protocol):
         """
         ...
 
+    def abort(self) -> None:
+        """End an invoke that is under way, where that is possible; from any thread. Nothing but ``close`` follows."""
+        ...
+
     def close(self) -> None:
         """Release the interpreter and the delegate; may be called twice."""
         ...
@@ -151,6 +155,10 @@ class Bus(Protocol):
 
         ``retained`` False leaves out what the broker had kept from before: a command is for now.
         """
+        ...
+
+    def unsubscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+        """Call ``handler`` no more."""
         ...
 
 

@@ -1,7 +1,6 @@
 """What a run says of itself while it goes on: state, statistics, events, snapshots, commands, Home Assistant."""
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +30,7 @@ class Report:
     """Everything published beside predictions. A context manager: open while the run goes on.
 
     ``observe`` belongs to the inference thread, ``on_frame`` to the preview's, ``on_state`` to the capture threads.
+    ``end`` and ``restart`` carry out the commands of that name; the second raises what speaks against it.
     """
 
     def __init__(
@@ -44,7 +44,9 @@ class Report:
         sources: Mapping[str, Source],
         pipeline: Pipeline | None,
         counters: RunCounters,
-        stop: threading.Event,
+        end: Callable[[], None],
+        restart: Callable[[], None],
+        config_error: str | None = None,
     ) -> None:
         self._config = config
         self._link = link
@@ -53,7 +55,9 @@ class Report:
         self._pipeline = pipeline
         self._sources = sources
         self._counters = counters
-        self._stop = stop
+        self._end = end
+        self._restart = restart
+        self._config_error = config_error
         self._latest: dict[str, Prediction] = {}
         self._stack = ExitStack()
         self._status = StatusPublisher(link.bus, device=device, root=link.root)
@@ -70,15 +74,13 @@ class Report:
         unrelated = all(source.describe()["type"] == "images" for source in sources.values())
         self.sink = MqttSink(link.bus, device=device, root=link.root, events=None if unrelated else EventTracker())
         """Publishes predictions and events; run by its own worker."""
-        self.restart_wanted = False
-        """Whether the run was stopped by the command to start anew."""
 
     def __enter__(self) -> Self:
         """Publish ``info`` and ``model``, take commands and start the threads."""
         self._status.info(
             software=f"edge-infer {__version__}",
             started_at=now_rfc3339(),
-            config_error=None,
+            config_error=self._config_error,
             **self._about_model(),
             sources={name: source.describe() for name, source in self._sources.items()},
         )
@@ -88,7 +90,7 @@ class Report:
         self._statistics.start()
         self._stack.callback(self._statistics.close)
         self._take_commands()
-        announce(
+        unannounce = announce(
             self._config.homeassistant,
             self._link,
             device=self._device,
@@ -97,6 +99,7 @@ class Report:
             streams=tuple(self._sources),
             commands=self._config.commands.allow,
         )
+        self._stack.callback(unannounce)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -118,6 +121,15 @@ class Report:
             frame.stream, frame.sequence, frame.captured_ns, frame.origin, NO_MODEL, "raw", nothing, NO_LATENCY, frame
         )
 
+    def on_config_error(self, error: str | None) -> None:
+        """Publish what is wrong with a configuration that was refused, None when it is good again; any thread."""
+        self._status.info(config_error=error)
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The last state of each stream."""
+        return self._status.states
+
     def on_state(self, stream: str, state: str, error: str | None) -> None:
         """Publish a stream's new state; a source that came online may know its size and format only now."""
         self._status.stream(stream, state, error)
@@ -135,18 +147,13 @@ class Report:
             handlers={
                 "ping": lambda _: {},
                 "snapshot": self._snapshots.command,
-                "stop": lambda _: self._end(restart=False),
-                "restart": lambda _: self._end(restart=True),
+                "stop": lambda _: _nothing(self._end),
+                "restart": lambda _: _nothing(self._restart),
             },
             allowed=self._config.commands.allow,
         )
         commands.open()
         self._stack.callback(commands.close)
-
-    def _end(self, *, restart: bool) -> dict[str, Any]:
-        self.restart_wanted = restart
-        self._stop.set()
-        return {}
 
     def _about_model(self) -> dict[str, Any]:
         if self._pipeline is None:
@@ -167,6 +174,11 @@ def _is_better_picture(before: Prediction, now: Prediction) -> bool:
     if before.frame is None or now.frame is None or before.frame.full is None or now.frame.full is not None:
         return False
     return now.captured_ns - before.captured_ns < FULL_PICTURE_NS
+
+
+def _nothing(action: Callable[[], None]) -> dict[str, Any]:
+    action()
+    return {}
 
 
 def _identity(spec: ModelSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from edge_runtime.clock import monotonic_ns
 from edge_runtime.errors import BadFrameError, EdgeRuntimeError, SourceError, SourceTimeoutError, UsageError
@@ -25,6 +26,8 @@ REOPEN_MOST_S = 30.0
 MAX_ENGINE_FAILURES = 10
 SKIPS_IN_FULL = 20
 SKIP_LOG_NS = 10_000_000_000
+CAPTURE: Final = "capture "
+"""What the sign of life of a capture thread begins with; the stream's name follows."""
 IDLE_S = 0.1
 """How often the second prepare thread looks whether it is needed, and whether the run has been stopped."""
 
@@ -38,6 +41,8 @@ class StreamCounters:
     """What happened on one stream; written by its capture thread and the prepare threads, read by anyone."""
 
     captured: int = 0
+    offered: int = 0
+    """Frames given to the pipeline; the rest was beyond the rate asked for, or broken."""
     dropped: int = 0
     bad: int = 0
     reopened: int = 0
@@ -49,12 +54,16 @@ class RunCounters:
 
     streams: dict[str, StreamCounters] = field(default_factory=dict)
     inferred: int = 0
+    shown: int = 0
+    """Frames of a preview."""
     superseded: int = 0
     """Tensors that were ready and gave way to a newer frame."""
     engine_failures: int = 0
     sink_dropped: int = 0
     never_opened: dict[str, EdgeRuntimeError] = field(default_factory=dict)
     fatal: EdgeRuntimeError | None = None
+    beats: dict[str, int] = field(default_factory=dict)
+    """When each worker last came round, monotonic ns; one that waits out a back-off says until when. Ended: gone."""
 
 
 def guarded(name: str, body: Callable[[], None], on_crash: Callable[[BaseException], None]) -> threading.Thread:
@@ -132,11 +141,16 @@ class CaptureWorker:
             self._keep_open()
         finally:
             self._intake.finish(self._stream)
+            self._run_counters.beats.pop(CAPTURE + self._stream, None)
+
+    def _beat(self, ahead_s: float = 0.0) -> None:
+        self._run_counters.beats[CAPTURE + self._stream] = monotonic_ns() + int(ahead_s * 1e9)
 
     def _keep_open(self) -> None:
         delay_s = REOPEN_FIRST_S
         while not self._stop.is_set():
             frames_before = self._counters.captured
+            self._beat()
             try:
                 self._source.open()
                 self._opened_once = True
@@ -158,6 +172,7 @@ class CaptureWorker:
             if self._counters.captured > frames_before:
                 delay_s = REOPEN_FIRST_S
             self._counters.reopened += 1
+            self._beat(ahead_s=delay_s)
             self._stop.wait(_jittered(delay_s))
             delay_s = min(delay_s * 2, REOPEN_MOST_S)
 
@@ -173,6 +188,7 @@ class CaptureWorker:
     def _read_until_end(self) -> None:
         last_frame_ns = self._clock()
         while not self._stop.is_set():
+            self._beat()
             try:
                 frame = self._source.read(READ_TIMEOUT_S)
             except SourceTimeoutError:
@@ -194,15 +210,18 @@ class CaptureWorker:
 
     def _deliver(self, frame: Frame) -> None:
         if self._source.live:
-            if self._is_due(frame.arrived_ns) and self._intake.offer(frame):
-                self._counters.dropped += 1
+            if self._is_due(frame.arrived_ns):
+                self._counters.offered += 1
+                self._counters.dropped += self._intake.offer(frame)
             return
         if (ahead_ns := self._due_ns - self._clock()) > 0:
+            self._beat(ahead_s=ahead_ns / 1e9)
             self._stop.wait(ahead_ns / 1e9)
         if self._interval_ns:
             self._due_ns = self._clock() + self._interval_ns
+        self._counters.offered += 1
         while not self._stop.is_set() and not self._intake.put(frame, timeout_s=READ_TIMEOUT_S):
-            pass
+            self._beat()
 
     def _is_due(self, arrived_ns: int) -> bool:
         """Thin out to the rate asked for: counted from when a frame was due, after a pause from now."""
@@ -269,7 +288,15 @@ class PrepareWorker:
 
     def run(self) -> None:
         """Prepare frames until the sources have ended or the run stops."""
+        name = f"prepare {self._number}"
+        try:
+            self._work(name)
+        finally:
+            self._counters.beats.pop(name, None)
+
+    def _work(self, name: str) -> None:
         while not self._stop.is_set() and not self._intake.finished:
+            self._counters.beats[name] = monotonic_ns()
             if self._number and not self._schedule.starved:
                 if self._intake.wait_ended(IDLE_S):
                     return  # the first worker does the rest
@@ -352,9 +379,13 @@ class InferenceWorker:
 
     def run(self) -> None:
         """Infer until what is ready has been worked off or the run stops."""
-        while not self._stop.is_set() and not self._ready.finished:
-            if prepared := self._ready.take(timeout_s=READ_TIMEOUT_S):
-                self.infer(prepared)
+        try:
+            while not self._stop.is_set() and not self._ready.finished:
+                self._counters.beats["inference"] = monotonic_ns()
+                if prepared := self._ready.take(timeout_s=READ_TIMEOUT_S):
+                    self.infer(prepared)
+        finally:
+            self._counters.beats.pop("inference", None)
 
     def infer(self, prepared: Prepared) -> None:
         """Invoke, and hand the prediction over. Never two threads at a time."""

@@ -1,23 +1,17 @@
 """``edge-infer config check|show``: what a configuration means, before anything runs."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge_runtime import assemble
 from edge_runtime import config as configuration
-from edge_runtime.config import Config
-from edge_runtime.engines.litert import EngineConfig
-from edge_runtime.mqtt.settings import HIDDEN, BrokerConfig
-from edge_runtime.sinks.policy import PublishPolicy
+from edge_runtime import validation
 
 DESCRIPTION = "Check a configuration file, or show it with every default filled in (secrets left out)."
 EXAMPLE = "  edge-infer config check edge.toml\n  edge-infer config show edge.toml --json"
-SECRET_KEYS = frozenset({"password", "token"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, and show if asked. Raises ConfigError."""
     config = configuration.load(args.file, {})
-    effective = check(config, where=str(args.file or "environment"))
+    effective = validation.effective(config, where=str(args.file or "environment"))
     if args.action == "show":
         text = msgspec.json.format(msgspec.json.encode(effective)) if args.json else _toml(effective)
         sys.stdout.write((text.decode() if isinstance(text, bytes) else text).rstrip() + "\n")
@@ -39,36 +33,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(f"{args.file or 'environment'}: good\n")
     return 0
-
-
-def check(config: Config, *, where: str) -> dict[str, Any]:
-    """Validate every section, those of the plugins too, and return the whole with defaults. Raises ConfigError."""
-    broker = configuration.section(BrokerConfig, config.broker, where=f"{where}: broker")
-    engine = configuration.section(EngineConfig, config.engine, where=f"{where}: engine")
-    plans = assemble.plan_streams(config.source, where=where, probe=False)
-    if config.publish.policy:
-        PublishPolicy(config.publish.policy)
-    effective: dict[str, Any] = msgspec.to_builtins(config)
-    effective["device_id"] = configuration.device_id(config)
-    effective["broker"] = msgspec.to_builtins(broker.redacted())
-    effective["engine"] = msgspec.to_builtins(engine)
-    effective["source"] = [
-        msgspec.to_builtins(plan.common) | {"name": plan.name} | _without_secrets(msgspec.to_builtins(plan.settings))
-        for plan in plans
-    ]
-    return effective
-
-
-def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
-    """Hide what a source's settings may hold of secrets: a password, and the one in an address."""
-    return {
-        key: HIDDEN if key in SECRET_KEYS and value else _without_password(value) if "://" in str(value) else value
-        for key, value in settings.items()
-    }
-
-
-def _without_password(url: Any) -> str:
-    return re.sub(r"(://[^/@:]*:)[^/@]*@", rf"\g<1>{HIDDEN}@", str(url))
 
 
 def _toml(values: dict[str, Any]) -> str:

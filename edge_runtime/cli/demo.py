@@ -6,9 +6,9 @@ import logging
 import socket
 from typing import Any, Final
 
-from edge_runtime import config as configuration
 from edge_runtime.cli import log_setup
 from edge_runtime.cli import run as run_command
+from edge_runtime.config import Origin
 
 DESCRIPTION = (
     "An embedded broker, a moving sample, the bundled model and the dashboard. Every flag of `run` may be given."
@@ -28,11 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C. Raises EdgeRuntimeError."""
     log_setup.configure(args)
-    config = configuration.load(args.config, demo_flags(run_command.flags(args)))
     from edge_runtime import daemon
 
     offer_camera(args)
-    return daemon.run(config, terminal=False)
+    return daemon.run(Origin(args.config, demo_flags(run_command.flags(args))), terminal=False)
 
 
 def demo_flags(given: dict[str, Any]) -> dict[str, Any]:

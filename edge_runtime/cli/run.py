@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import config as configuration
 from edge_runtime.cli import log_setup, source_flags
+from edge_runtime.config import Origin
 from edge_runtime.types import TASKS
 
 DESCRIPTION = "Frames from cameras, files or sensors through a model to MQTT, until stopped."
@@ -72,11 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Under systemd the journal has the log; the current answer is for eyes.
     terminal = not args.quiet and "JOURNAL_STREAM" not in os.environ
-    given = flags(args)
-    while True:
-        status = daemon.run(configuration.load(args.config, given), terminal=terminal)
-        if status != daemon.RESTART:
-            return status
+    return daemon.run(Origin(args.config, flags(args)), terminal=terminal)
 
 
 def flags(args: argparse.Namespace) -> dict[str, Any]:

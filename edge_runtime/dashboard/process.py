@@ -51,6 +51,10 @@ class DashboardProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End it."""
+        self.close()
+
+    def close(self, timeout_s: float = END_S) -> None:
+        """End it, by force after ``timeout_s``; may be called twice."""
         process, self._process = self._process, None
         if process is None or process.stdin is None:
             return
@@ -59,7 +63,7 @@ class DashboardProcess:
         except BrokenPipeError:
             log.debug("the dashboard had ended before")
         try:
-            process.wait(END_S)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -129,6 +129,12 @@ class EngineProcess:
         except ValueError as error:
             raise self._confused() from error
 
+    def kill(self) -> None:
+        """Kill the child and leave the rest to ``stop``; from any thread."""
+        child = self._child
+        if child is not None:
+            child.kill()  # Popen does not signal a process that it has reaped
+
     def stop(self) -> None:
         """Kill the child, reap it and release everything; may be called twice."""
         child, self._child = self._child, None

@@ -126,6 +126,8 @@ class IsolatedEngine:
         """
         self._check(inputs)
         process = self._ready()
+        if self._closed:
+            raise EngineRestartingError("the engine is being closed")
         started_s = self._clock()
         try:
             outputs = process.invoke(inputs, timeout_s=self._deadline.seconds)
@@ -134,6 +136,13 @@ class IsolatedEngine:
             raise EngineRestartingError(f"{error}; the engine is restarted") from error
         self._deadline.add(self._clock() - started_s)
         return outputs
+
+    def abort(self) -> None:
+        """Kill the child, whatever it is doing, and start none any more; from any thread."""
+        self._closed = True
+        for process in (self._serving, self._candidate):
+            if process is not None:
+                process.kill()
 
     def close(self) -> None:
         """End the child; may be called twice."""
@@ -155,13 +164,15 @@ class IsolatedEngine:
         self._advance(0.0)
         until_s = self._clock() + WAIT_S
         while self._serving is None:
-            if (left_s := until_s - self._clock()) <= 0:
+            if (left_s := until_s - self._clock()) <= 0 or self._closed:
                 raise EngineRestartingError(f"the engine is being restarted: {self.restart_reason}")
             self._advance(left_s)
         return self._serving
 
     def _advance(self, wait_s: float) -> None:
         """Take one step towards the preferred engine, waiting for it for at most ``wait_s``."""
+        if self._closed:
+            return
         if self._candidate is None:
             if self._serving is not None and self._serving.opening is self._preferred:
                 return
@@ -223,6 +234,8 @@ class IsolatedEngine:
         self._serving = None
         if process.opening is self._preferred and self._clock() - self._adopted_s >= LASTING_S:
             self._failures = 0
+        if self._closed:
+            return
         self._failed(error)
         self._advance(0.0)  # starts while the next frame is prepared
 

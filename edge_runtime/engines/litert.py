@@ -99,6 +99,9 @@ class LiteRtEngine:
                 raise DelegateError(f"invoke failed on the delegate {self.delegate}: {one_line(error)}") from error
             raise EngineError(f"invoke failed: {one_line(error)}") from error
 
+    def abort(self) -> None:
+        """Do nothing: native code in this process cannot be ended."""
+
     def close(self) -> None:
         """Release the interpreter and its memory, then the delegate that it used."""
         self._interpreter = None

@@ -73,6 +73,7 @@ class CommandServer:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        self._bus.unsubscribe(f"{self._prefix}+", self.receive)
         try:
             self._waiting.put(None, timeout=timeout_s)
         except queue.Full:

@@ -83,6 +83,8 @@ class MqttBus:
         self._wake_fd = -1
         self._poll = select.poll()
         self._watched = (-1, 0)
+        self.seen_ns = clock()
+        """When its thread last came round, in nanoseconds of ``clock``."""
 
     @property
     def connected(self) -> bool:
@@ -120,6 +122,10 @@ class MqttBus:
         """Call ``handler(topic, payload)`` from the connection's thread; see `edge_runtime.protocols.Bus`."""
         self._routes.add(topic, handler, retained=retained)
         self._wake()
+
+    def unsubscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+        """Call ``handler`` no more, but for a message that is being handed over now."""
+        self._routes.remove(topic, handler)
 
     def flush(self, timeout_s: float) -> int:
         """Wait until the broker has everything; return how many messages it has not, which are stored then."""
@@ -183,7 +189,8 @@ class MqttBus:
         opened = False
         self._poll.register(self._wake_fd, select.POLLIN)
         while not self._is_finished():
-            now_s = self._now_s()
+            self.seen_ns = self._clock()
+            now_s = self.seen_ns / 1e9
             try:
                 if opened:
                     self._take_inbox(now_s)

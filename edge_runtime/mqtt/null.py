@@ -15,6 +15,9 @@ class NullBus:
     def subscribe(self, topic: str, handler: Callable[[str, bytes], None], *, retained: bool = True) -> None:
         """Take a handler that will never be called."""
 
+    def unsubscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+        """Forget a handler that is never called."""
+
     def flush(self, timeout_s: float) -> int:  # noqa: ARG002 - there is nothing to wait for
         """Return 0: nothing is ever unsent."""
         return 0
@@ -23,5 +26,5 @@ class NullBus:
         """Return nothing: there is no broker and no outbox to tell of."""
         return {}
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 0.0) -> None:
         """Do nothing."""

@@ -28,6 +28,16 @@ class Routes:
             self._new.append(topic_filter)
             self._known = {}
 
+    def remove(self, topic_filter: str, handler: Handler) -> None:
+        """Forget a handler; the broker is not told, what still comes is for nobody."""
+        with self._lock:
+            kept = [entry for entry in self._handlers.get(topic_filter, ()) if entry[0] != handler]
+            if kept:
+                self._handlers[topic_filter] = kept
+            else:
+                self._handlers.pop(topic_filter, None)
+            self._known = {}
+
     @property
     def has_new(self) -> bool:
         """Whether there are filters that the broker has not been told."""

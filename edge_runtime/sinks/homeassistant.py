@@ -80,6 +80,11 @@ class HomeAssistant:
         self._bus.subscribe(f"{self._config.prefix}/status", self._on_status)
         self.update(self._streams)
 
+    def close(self) -> None:
+        """Listen no more; the announcement stays."""
+        self._bus.unsubscribe(self.topic, self._on_announcement)
+        self._bus.unsubscribe(f"{self._config.prefix}/status", self._on_status)
+
     def update(self, streams: Sequence[AnnouncedStream]) -> None:
         """Announce other streams, or the same with another model; entities that are gone are removed."""
         with self._lock:

@@ -89,17 +89,19 @@ class SequenceStore:
         self._streams: dict[str, _Stream] = {}
         self._reserving = False
         self._failed_ns: int | None = None
-        self._closed = False
+        self._opened = self._closed = False
 
     def open(self, streams: Iterable[str] = ()) -> None:
-        """Read where the last run ended and reserve a block for each stream.
+        """Read where the last run ended and reserve a block for each stream; called again, only for new streams.
 
         A file that cannot be understood is set aside, and numbering goes on from the clock's milliseconds since 1970:
         above everything that fewer than a thousand a second can have reached. Raises StoreError when the directory
         cannot be read or written.
         """
         try:
-            self._kept = _read(self._path)
+            if not self._opened:
+                self._kept = _read(self._path)
+                self._opened = True
             with self._lock:
                 for stream in streams:
                     self._add(stream)

@@ -78,6 +78,7 @@ class FakePipeline:
         on_infer: Callable[[Prepared], None] = lambda _: None,
     ) -> None:
         self.discarded: list[Prepared] = []
+        self.aborted = threading.Event()
         self._on_prepare = on_prepare
         self._on_infer = on_infer
 
@@ -89,6 +90,9 @@ class FakePipeline:
     def infer(self, ready: Prepared) -> Prediction:
         self._on_infer(ready)
         return prediction(ready.frame)
+
+    def abort(self) -> None:
+        self.aborted.set()
 
     def discard(self, ready: Prepared) -> None:
         self.discarded.append(ready)

@@ -98,5 +98,8 @@ class FakeBus:
     def subscribe(self, topic: str, handler: Any, *, retained: bool = True) -> None:
         self.handlers[topic] = handler
 
+    def unsubscribe(self, topic: str, handler: Any) -> None:
+        self.handlers.pop(topic, None)
+
     def topics(self) -> list[str]:
         return [topic for topic, *_ in self.published]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime import config as configuration
-from edge_runtime.cli.config import check
 from edge_runtime.errors import ConfigError
+from edge_runtime.validation import effective as check
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "device_configs").glob("*.toml"))
 

@@ -85,6 +85,9 @@ class FakeProcess:
         self.bench.invokes.get(self.opening.model, lambda: None)()
         return (np.zeros((1,), np.uint8),)
 
+    def kill(self) -> None:
+        """The child of ``stop`` is dead at once."""
+
     def stop(self) -> None:
         self.bench.running.remove(self)
 

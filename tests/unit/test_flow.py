@@ -10,6 +10,7 @@ from flow_parts import DEADLINE_S, FakePipeline, ScriptedSource, bad, ends, fram
 
 from edge_runtime.errors import SourceError
 from edge_runtime.flow import Flow, Inlet
+from edge_runtime.stopping import Stop
 from edge_runtime.types import Frame, Prediction, Prepared
 from edge_runtime.workers import RunCounters
 
@@ -20,7 +21,7 @@ class Ran:
     def __init__(self, sources: dict[str, ScriptedSource], pipeline: FakePipeline, **options: Any) -> None:
         self.predictions: list[Prediction] = []
         self.counters = RunCounters()
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.states: list[tuple[str, str]] = []
         self._flow = Flow(
             {name: Inlet(source) for name, source in sources.items()},  # type: ignore[arg-type]
@@ -187,7 +188,7 @@ def test_an_unexpected_error_anywhere_ends_the_run_with_a_sentence(where: str) -
 
 def test_frames_without_a_model_are_shown_and_counted_to_a_limit() -> None:
     seen: list[Frame] = []
-    stop = threading.Event()
+    stop = Stop()
     source = ScriptedSource((frame(n, "camera0") for n in range(10**6)), live=True)
     flow = Flow(
         {"camera0": Inlet(source)},  # type: ignore[arg-type]

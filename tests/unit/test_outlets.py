@@ -9,6 +9,7 @@ from flow_parts import DEADLINE_S, frame, prediction
 from edge_runtime.errors import UsageError
 from edge_runtime.outlets import SINK_QUEUE, DirectSink, SinkWorker, hand_to
 from edge_runtime.protocols import Handed
+from edge_runtime.stopping import Stop
 from edge_runtime.workers import RunCounters
 
 
@@ -70,7 +71,7 @@ def test_a_direct_sink_that_fails_gets_no_more_and_the_others_go_on(caplog: pyte
 
 def test_a_sinks_thread_writes_everything_in_order_before_it_closes() -> None:
     sink, counters = RecordingSink(), RunCounters()
-    worker = SinkWorker(sink, name="jsonl", counters=counters)
+    worker = SinkWorker(sink, name="jsonl", counters=counters, stop=Stop())
     worker.start()
     for number in range(500):
         worker.hand(handed(number), wait_s=DEADLINE_S)
@@ -86,7 +87,7 @@ def test_a_sinks_thread_writes_everything_in_order_before_it_closes() -> None:
 def test_a_blocked_sink_never_holds_a_camera_up_and_what_it_loses_is_counted() -> None:
     go, counters = threading.Event(), RunCounters()
     sink = RecordingSink(go=go)
-    worker = SinkWorker(sink, name="jsonl", counters=counters)
+    worker = SinkWorker(sink, name="jsonl", counters=counters, stop=Stop())
     worker.start()
     worker.hand(handed(0), wait_s=0.0)
     assert sink.entered.wait(DEADLINE_S)
@@ -103,7 +104,7 @@ def test_a_blocked_sink_never_holds_a_camera_up_and_what_it_loses_is_counted() -
 def test_files_wait_for_a_slow_sink() -> None:
     go, counters = threading.Event(), RunCounters()
     sink = RecordingSink(go=go)
-    worker = SinkWorker(sink, name="jsonl", counters=counters)
+    worker = SinkWorker(sink, name="jsonl", counters=counters, stop=Stop())
     worker.start()
     count = SINK_QUEUE + 200
 
@@ -127,7 +128,7 @@ def test_a_sinks_thread_that_fails_closes_its_sink_and_counts_what_comes_after(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sink, counters = RecordingSink(fails=True), RunCounters()
-    worker = SinkWorker(sink, name="jsonl", counters=counters)
+    worker = SinkWorker(sink, name="jsonl", counters=counters, stop=Stop())
     worker.start()
     worker.hand(handed(0), wait_s=0.0)
     worker.close()
@@ -145,7 +146,7 @@ def test_a_mistake_in_a_sinks_settings_is_the_callers() -> None:
             raise UsageError("cannot write there")
 
     for outlet in (
-        SinkWorker(Unopenable(), name="jsonl", counters=RunCounters()),
+        SinkWorker(Unopenable(), name="jsonl", counters=RunCounters(), stop=Stop()),
         DirectSink(Unopenable(), name="mqtt", counters=RunCounters()),
     ):
         with pytest.raises(UsageError, match="cannot write there"):
