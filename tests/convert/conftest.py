@@ -1,13 +1,19 @@
 """The conversion tests need the packages of the extra [convert]; elsewhere they are skipped."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from converters.cli import main
+
+Convert = Callable[..., dict[str, Any]]
 NEEDED = ("tensorflow", "ai_edge_quantizer", "onnx", "onnx2tf", "onnxruntime")
 
 
@@ -35,3 +41,23 @@ def models(convertible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert made.returncode == 0, made.stderr[-2000:]
     return folder
+
+
+@pytest.fixture
+def convert(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Convert:
+    """``convert(model, *flags, status=0)`` runs the command and returns its JSON document, or the error's line."""
+
+    def run(model: Path, *flags: object, status: int = 0) -> dict[str, Any]:
+        output = tmp_path / "out.tflite"
+        before = set(tmp_path.iterdir())
+        found = main([str(model), "-o", str(output), "--json", "-q", *map(str, flags)])
+        said = capsys.readouterr()
+        assert found == status, said.err
+        if status:
+            assert set(tmp_path.iterdir()) == before, "a failed conversion left something behind"
+            assert said.err.count("\n") == 1
+            return {"error": said.err.strip(), **(json.loads(said.out) if said.out else {})}
+        assert output.is_file()
+        return dict(json.loads(said.out))
+
+    return run

@@ -25,26 +25,6 @@ Convert = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def convert(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Convert:
-    """``convert(model, *flags, status=0)`` runs the command and returns its JSON document, or the error's line."""
-
-    def run(model: Path, *flags: object, status: int = 0) -> dict[str, Any]:
-        output = tmp_path / "out.tflite"
-        before = set(tmp_path.iterdir())
-        found = main([str(model), "-o", str(output), "--json", "-q", *map(str, flags)])
-        said = capsys.readouterr()
-        assert found == status, said.err
-        if status:
-            assert set(tmp_path.iterdir()) == before, "a failed conversion left something behind"
-            assert said.err.count("\n") == 1
-            return {"error": said.err.strip(), **(json.loads(said.out) if said.out else {})}
-        assert output.is_file()
-        return dict(json.loads(said.out))
-
-    return run
-
-
-@pytest.fixture
 def vectors(tmp_path: Path) -> Path:
     path = tmp_path / "vectors.npy"
     np.save(path, np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32))
