@@ -52,6 +52,11 @@ class Layout:
         return self.root / "var/lib/edge-infer"
 
     @property
+    def setup(self) -> Path:
+        """Return the folder of a card that installed edge-infer on its first boot."""
+        return self.root / "var/lib/edge-infer-setup"
+
+    @property
     def system_files(self) -> dict[str, Path]:
         """Return where each file of ``edge_runtime.service.files`` belongs."""
         lib = self.root / "usr/lib"

@@ -27,7 +27,7 @@ def uninstall(layout: Layout, *, purge: bool, packaged: bool = False) -> list[st
             system.reload()
         if not purge:
             return [str(path) for path in (layout.config_folder, layout.state) if path.exists()]
-        for folder in (layout.config_folder, layout.state, layout.root / f"etc/systemd/system/{UNIT}.d"):
+        for folder in (layout.config_folder, layout.state, layout.setup, layout.root / f"etc/systemd/system/{UNIT}.d"):
             if folder.is_dir():
                 shutil.rmtree(folder)
         system.remove_user(layout)
