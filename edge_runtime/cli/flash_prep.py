@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime import config as configuration
+from edge_runtime import validation
 from edge_runtime.analysis.profile import profile_names
-from edge_runtime.cli import config as config_command
 from edge_runtime.config import Config
 from edge_runtime.errors import UsageError
 from edge_runtime.flash import payload, wifi
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give --boot PATH and --config FILE.toml, or --make-wheelhouse DIR")
     card = recognise(args.boot, system=args.system)
     config = configuration.load(args.config, {"model": {"path": args.model.name}} if args.model else {}, {})
-    config_command.check(config, where=str(args.config))
+    validation.effective(config, where=str(args.config))
     verdict = _verdict(args, config)
     with tempfile.TemporaryDirectory() as folder:
         wanted = payload.Wanted(

@@ -55,9 +55,9 @@ def test_the_edge_tpu_is_let_in_before_and_after_it_has_its_firmware():
 
 
 def test_the_configuration_to_begin_with_is_valid(tmp_path):
-    from edge_runtime.cli.config import check
     from edge_runtime.config import load
+    from edge_runtime.validation import effective
 
     path = tmp_path / "config.toml"
     path.write_text((FILES / "config.toml").read_text())
-    assert check(load(path, {}, {}), where="it")["broker"]["url"] == "mqtt://localhost:1883"
+    assert effective(load(path, {}, {}), where="it")["broker"]["url"] == "mqtt://localhost:1883"
