@@ -40,8 +40,8 @@ def plan(card: Card, payload: Payload) -> Plan:
     needed = payload.size_bytes + MARGIN_BYTES if changes else 0
     if needed > card.free_bytes:
         raise RefusedError(
-            f"{card.boot} has {card.free_bytes / 1e6:.0f} MB free of {needed / 1e6:.0f} MB needed; nothing was written. "
-            "Without --wheelhouse it is a few MB, and the first boot fetches the packages"
+            f"{card.boot} has {card.free_bytes / 1e6:.0f} MB free of {needed / 1e6:.0f} MB needed: nothing written "
+            "(without --wheelhouse it is a few MB, and the first boot fetches the packages)"
         )
     return Plan(card=card, payload=payload, hooks=_hooks(card), payload_changes=changes, needed_bytes=needed)
 

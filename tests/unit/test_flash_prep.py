@@ -191,7 +191,7 @@ def test_no_folder_the_root_partition_and_any_other_folder_are_refused(tmp_path,
 
 def test_a_full_partition_is_refused(boot, config, wheelhouse, capsys, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1_000_000))
-    refused(capsys, boot, 3, "nothing was written", config, "--wheelhouse", wheelhouse)
+    refused(capsys, boot, 3, "nothing written", config, "--wheelhouse", wheelhouse)
 
 
 @pytest.mark.parametrize(
