@@ -10,6 +10,7 @@ from edge_runtime.connect import BrokerLink
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.protocols import Engine
 from edge_runtime.sinks.payloads import encode
+from edge_runtime.speed import UNKNOWN, SpeedWatch
 from edge_runtime.telemetry.latency import LatencyWindow
 from edge_runtime.telemetry.rates import Rates
 from edge_runtime.telemetry.resources import Resources
@@ -49,6 +50,7 @@ class StatisticsService:
             }
         )
         self._stats = Stats(device, self._providers(pipeline, Resources(disk=state)))
+        self._speed = None if pipeline is None else SpeedWatch(pipeline.spec, pipeline.engine, state=state)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="statistics", daemon=True)
 
@@ -65,7 +67,9 @@ class StatisticsService:
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
-            self._publish()
+            self._publish(last=True)
+        if self._speed is not None:
+            self._speed.close()
 
     def _work(self) -> None:
         wait_s = min(FIRST_S, self._interval_s)
@@ -73,8 +77,10 @@ class StatisticsService:
             self._publish()
             wait_s = self._interval_s
 
-    def _publish(self) -> None:
-        self._link.bus.publish(f"{self._link.root}/stats", encode(self._stats.payload()))
+    def _publish(self, *, last: bool = False) -> None:
+        message = self._stats.payload()
+        message["speed"] = dict(UNKNOWN) if self._speed is None else self._speed.update(message, last=last)
+        self._link.bus.publish(f"{self._link.root}/stats", encode(message))
 
     def _providers(self, pipeline: Pipeline | None, resources: Resources) -> Mapping[str, Callable[[], Any]]:
         engine = None if pipeline is None else pipeline.engine

@@ -26,7 +26,7 @@ sys.path.insert(0, str(REPOSITORY))
 from edge_runtime.analysis.inspection import document, inspect_model  # noqa: E402
 from edge_runtime.analysis.page import render  # noqa: E402
 from edge_runtime.analysis.profile import Profile, load_profile  # noqa: E402
-from edge_runtime.cli.inspect import table  # noqa: E402
+from edge_runtime.cli.inspect_text import table  # noqa: E402
 from edge_runtime.errors import ModelError  # noqa: E402
 from edge_runtime.model_file import parse_model  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Everything that is known of a model before it runs, gathered once and written as one document."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Inspection:
     graph: Graph
     costs: tuple[Cost, ...]
     memory: Memory
+    plain_memory: Memory
+    """Without XNNPACK."""
     delegation: Delegation
     mapping: Mapping
     predictions: tuple["Prediction", ...]
@@ -45,12 +47,25 @@ class Prediction:
     time_verdict: Verdict | None
     """On the Edge TPU's time where it is used."""
     memory_verdict: Verdict | None
+    correction: "Correction | None" = None
+    """Applied to ``latency`` and ``advice``."""
 
     @property
     def verdict(self) -> Verdict | None:
         """Return the less favourable of both, or None when no budget was given."""
         given = [verdict for verdict in (self.time_verdict, self.memory_verdict) if verdict]
         return worst(given) if given else None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How long the model usually takes on this device, as a running daemon measured it."""
+
+    ratio: float
+    """Times the prediction."""
+    setup: str
+    """Runtime, threads and delegate it was measured with."""
+    at: str
 
 
 def inspect_model(
@@ -61,10 +76,12 @@ def inspect_model(
     threads: int | None = None,
     fps: float | None = None,
     memory_mb: float | None = None,
+    correction: Correction | None = None,
 ) -> Inspection:
     """Analyse a model file without running it. Raises UsageError when there is none, ModelError when it is not sound.
 
-    ``fps`` and ``memory_mb`` (of the whole program) are the budgets that verdicts are about.
+    ``fps`` and ``memory_mb`` (of the whole program) are the budgets that verdicts are about; ``correction`` is for the
+    one profile of a device that has run the model.
     """
     graph = read_graph(path)
     pointer_bytes = profiles[0].pointer_bytes if profiles else 8
@@ -73,6 +90,9 @@ def inspect_model(
     predictions = []
     for profile in profiles:
         latency = predict_latency(graph, profile, threads=threads, runtime=runtime)
+        advice = advise(graph, latency, profile, mapping=mapping)
+        if correction is not None:
+            latency, advice = _corrected(latency, advice, correction.ratio)
         accelerated = with_edgetpu(mapping, latency, profile)
         judged = accelerated or latency
         predictions.append(
@@ -80,12 +100,29 @@ def inspect_model(
                 profile=profile,
                 latency=latency,
                 edgetpu=accelerated,
-                advice=tuple(advise(graph, latency, profile, mapping=mapping)),
+                advice=tuple(advice),
                 time_verdict=judge_time(judged.ms, judged.high_ms, fps=fps) if fps else None,
                 memory_verdict=judge_memory(memory, memory_mb) if memory_mb else None,
+                correction=correction,
             )
         )
-    return Inspection(graph, costs(graph), memory, delegation(graph, runtime=runtime), mapping, tuple(predictions))
+    return Inspection(
+        graph=graph,
+        costs=costs(graph),
+        memory=memory,
+        plain_memory=estimate_memory(graph, runtime=runtime, xnnpack=False, pointer_bytes=pointer_bytes),
+        delegation=delegation(graph, runtime=runtime),
+        mapping=mapping,
+        predictions=tuple(predictions),
+    )
+
+
+def _corrected(latency: Latency, advice: list[Advice], ratio: float) -> tuple[Latency, list[Advice]]:
+    """Scale a prediction to what the device was seen to take; around that it varies by a tenth to a third."""
+    ms = latency.ms * ratio
+    nodes = tuple(replace(node, ms=node.ms * ratio) for node in latency.nodes)
+    scaled = [replace(one, before_ms=one.before_ms * ratio, after_ms=one.after_ms * ratio) for one in advice]
+    return replace(latency, ms=ms, low_ms=ms * 0.9, high_ms=ms * 1.3, nodes=nodes), scaled
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -177,6 +214,7 @@ def _memory(found: Inspection) -> dict[str, Any]:
         "interpreter_bytes": memory.interpreter_bytes,
         "total_bytes": memory.total_bytes,
         "process_bytes": memory.process_bytes,
+        "plain_total_bytes": found.plain_memory.total_bytes,
         "peak": describe_node(found.graph, found.graph.nodes[peak]) if peak is not None else None,
         "peak_live_bytes": memory.planned.live_bytes[peak] if peak is not None else 0,
     }
@@ -216,7 +254,7 @@ def _layer(found: Inspection, node: Node) -> dict[str, Any]:
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
-    latency, edgetpu = prediction.latency, prediction.edgetpu
+    latency, edgetpu, correction = prediction.latency, prediction.edgetpu, prediction.correction
     return {
         "device": latency.profile,
         "title": prediction.profile.title,
@@ -227,6 +265,11 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         ),
         "not_delegated_ms": round(latency.undelegated_ms, 3),
         "fps": round(1000.0 / latency.ms, 1) if latency.ms else None,
+        "correction": (
+            {"ratio": round(correction.ratio, 3), "setup": correction.setup, "at": correction.at}
+            if correction
+            else None
+        ),
         "verdict": prediction.verdict,
         "time_verdict": prediction.time_verdict,
         "memory_verdict": prediction.memory_verdict,

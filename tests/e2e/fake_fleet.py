@@ -61,6 +61,16 @@ def stats(*, inference: float = 29.6, throttled: list[str] | None = None) -> dic
         "broker": {"connected": True, "reconnects": 1},
         "engine": {"delegate": "cpu", "restarts": 0},
         "drift": {},
+        "speed": {
+            "profile": "pi-4b-64",
+            "predicted_ms": 4.4,
+            "low_ms": 3.2,
+            "high_ms": 6.0,
+            "measured_ms": 9.1 if throttled else 4.1,
+            "ratio": 0.932,
+            "usual_ratio": 0.93,
+            "slow": "throttling" if throttled else None,
+        },
     }
 
 

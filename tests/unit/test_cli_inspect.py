@@ -1,5 +1,6 @@
 """``edge-infer inspect`` as it is typed: text, JSON, the page, comparison, budgets and refusals."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1
 
+from edge_runtime.analysis.boards import OWN_PROFILE
 from edge_runtime.cli import main
+from edge_runtime.store.speeds import Speed, keep_speed
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -95,6 +98,46 @@ def test_a_budget_that_is_no_number_is_wrong_usage(
     capsys: pytest.CaptureFixture[str], model: Path, budget: str
 ) -> None:
     assert inspect(capsys, model, "--device", "pi-5", f"--fps={budget}")[0] == 2
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_this_machine_says_what_to_run_when_nothing_is_known(
+    capsys: pytest.CaptureFixture[str], model: Path, state: Path
+) -> None:
+    status, _, err = inspect(capsys, model, "--device", "this")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "bench --calibrate" in err
+
+
+def test_this_machine_uses_its_own_profile(capsys: pytest.CaptureFixture[str], model: Path, state: Path) -> None:
+    shipped = (REPOSITORY / "device_configs/profiles/pi-5.toml").read_text("utf-8")
+    (state / OWN_PROFILE).write_text(shipped)
+    (device,) = inspect_json(capsys, model, "--device", "this")["devices"]
+    (board,) = inspect_json(capsys, model, "--device", "pi-5")["devices"]
+    assert device["device"] == "this"
+    assert device["latency_ms"] == board["latency_ms"]
+    assert device["correction"] is None
+
+
+def test_this_machine_corrects_a_model_that_it_has_run(
+    capsys: pytest.CaptureFixture[str], model: Path, state: Path
+) -> None:
+    (state / OWN_PROFILE).write_text((REPOSITORY / "device_configs/profiles/pi-5.toml").read_text("utf-8"))
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    plain = inspect_json(capsys, model, "--device", "this", "--threads", "2")
+    figures = {"sha256": sha256, "profile": "this", "predicted_ms": 4.0, "measured_ms": 6.0, "at": ""}
+    keep_speed(state, Speed(setup="ai-edge-litert 2.3.0, 2 threads, cpu", **figures))
+    corrected = inspect_json(capsys, model, "--device", "this")
+    before, after = plain["devices"][0], corrected["devices"][0]
+    assert (after["threads"], after["correction"]["ratio"]) == (2, 1.5)
+    assert after["latency_ms"]["predicted"] == pytest.approx(1.5 * before["latency_ms"]["predicted"], rel=0.01)
+    assert after["advice"][0]["after_ms"] == pytest.approx(1.5 * before["advice"][0]["after_ms"], rel=0.01)
+    assert inspect_json(capsys, model, "--device", "this", "--threads", "3")["devices"][0]["correction"] is None
 
 
 def test_what_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

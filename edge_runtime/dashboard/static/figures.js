@@ -28,6 +28,13 @@ function outbox(stats) {
   return { words: error ?? parts.filter(Boolean).join(" · "), state: error ? "bad" : dropped ? "warn" : null };
 }
 
+function expected(stats) {
+  const slow = words(at(stats, "speed", "slow"));
+  const predicted = withUnit(at(stats, "speed", "predicted_ms"), "ms", 1);
+  if (numeric(at(stats, "speed", "predicted_ms")) === null) return { words: slow ? `slow: ${slow}` : "" };
+  return slow ? { words: `slow: ${slow} · ${predicted} predicted`, state: "warn" } : { words: `${predicted} predicted` };
+}
+
 const TILES = [
   {
     name: "Inference",
@@ -49,6 +56,7 @@ const TILES = [
       words: `p95 ${fixed(at(s, "latency_ms", "total", "p95"), 1)} · p99 ${fixed(at(s, "latency_ms", "total", "p99"), 1)}`,
     }),
   },
+  { name: "Invoke", value: (s) => withUnit(at(s, "speed", "measured_ms"), "ms", 1), note: expected },
   {
     name: "CPU",
     value: (s) => withUnit(at(s, "cpu_percent", "system"), "%"),

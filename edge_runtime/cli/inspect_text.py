@@ -1,0 +1,153 @@
+"""An inspection's document as text for a terminal."""
+
+from typing import Any
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return an inspection's document as text: the layers first, the summary where the eye ends."""
+    lines = [*_layers(result["layers"]), "", *_summary(result), "", *_devices(result["devices"])]
+    if len(result["devices"]) == 1:
+        lines += _advice(result["devices"][0])
+    if result.get("boards_that_fit"):
+        lines.append(f"advice     another board: {', '.join(result['boards_that_fit'])} would do")
+    return "\n".join(lines) + "\n"
+
+
+def _layers(layers: list[dict[str, Any]]) -> list[str]:
+    with_time = bool(layers) and layers[0]["predicted_ms"] is not None
+    width = max((len(layer["operator"]) for layer in layers), default=8)
+    head = f"{'#':>4}  {'operator':{width}}  {'output':20}  {'MACs':>9}  {'weights':>9}  {'moved':>9}"
+    lines = [head + ("      ms" if with_time else "")]
+    for layer in layers:
+        shape = "x".join(str(size) for size in layer["output"] or [])
+        line = f"{layer['index']:>4}  {layer['operator']:{width}}  {shape:20}  {_count(layer['macs']):>9}"
+        line += f"  {_count(layer['parameters']):>9}  {_size(layer['moved_bytes']):>9}"
+        lines.append(line + (f"  {layer['predicted_ms']:6.3f}" if with_time else "") + _marks(layer))
+    return lines
+
+
+def _marks(layer: dict[str, Any]) -> str:
+    return "" if layer["xnnpack"] else "  plain kernel"
+
+
+def _summary(result: dict[str, Any]) -> list[str]:
+    model, totals, memory = result["model"], result["totals"], result["memory"]
+    kinds = ", ".join(f"{name} {count}" for name, count in result["operators"].items())
+    lines = [f"model      {model['path']}, {_size(model['size_bytes'])}, sha256 {model['sha256'][:12]}"]
+    lines += [f"input      {_describe(tensor)}" for tensor in model["inputs"]]
+    lines += [f"output     {_describe(tensor)}" for tensor in model["outputs"]]
+    lines += [f"used as    {line}" for line in _use(result["use"])]
+    lines.append(f"operators  {totals['operators']}: {kinds}")
+    lines.append(
+        f"cost       {_count(totals['macs'])} MACs, {_count(totals['parameters'])} parameters, "
+        f"weights {_size(totals['weight_bytes'])}, {_size(totals['moved_bytes'])} moved"
+    )
+    lines.append(
+        f"memory     {_size(memory['total_bytes'])}: arena {_size(memory['arena_bytes'])}, XNNPACK's "
+        f"{_size(memory['workspace_bytes'])}, packed weights {_size(memory['packed_bytes'])}, tables "
+        f"{_size(memory['table_bytes'])}, interpreter {_size(memory['interpreter_bytes'])}"
+    )
+    if memory["peak"]:
+        lines.append(
+            f"peak       {_size(memory['peak_live_bytes'])} of tensors while {memory['peak']} runs; without XNNPACK "
+            f"the arena has {_size(memory['planned_arena_bytes'])} and the model {_size(memory['plain_total_bytes'])}"
+        )
+    lines.append(f"program    about {memory['process_bytes'] / 2**20:.0f} MiB resident with this model")
+    lines += [f"xnnpack    {_xnnpack(result)}", f"edge tpu   {_edgetpu(result)}"]
+    if model["subgraphs"] > 1:
+        lines.append(f"note       {model['subgraphs']} subgraphs; only the main one is counted")
+    return lines
+
+
+def _describe(tensor: dict[str, Any]) -> str:
+    text = f"{tensor['name']} {tuple(tensor['shape'])} {tensor['type']}"
+    return (
+        text if tensor["scale"] is None else f"{text}, scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+    )
+
+
+def _use(use: dict[str, Any]) -> list[str]:
+    if use["error"]:
+        return [f"nothing: {use['error']}"]
+    labels = f", {use['labels']} labels" if use["labels"] is not None else ""
+    return [f"{use['task']}{labels}", *use["inferred"]]
+
+
+def _xnnpack(result: dict[str, Any]) -> str:
+    taken, left = result["xnnpack"]["operators"], result["xnnpack"]["left"]
+    text = f"{taken} of {result['totals']['operators']} operators in {result['xnnpack']['parts']} parts"
+    return f"{text}; plain kernels: {', '.join(left)}" if left else text
+
+
+def _edgetpu(result: dict[str, Any]) -> str:
+    found = result["edgetpu"]
+    if found["compiled"]:
+        return "compiled for an Edge TPU; it runs nowhere else"
+    if not found["operators"]:
+        return f"nothing maps: {found['reason'] or 'no operators'}"
+    text = f"{found['operators']} of {result['totals']['operators']} operators map, weights "
+    text += f"{_size(found['weight_bytes'])} of about 8 MB on the chip"
+    return f"{text}; the processor from {found['split_at']}: {found['reason']}" if found["split_at"] else text
+
+
+def _devices(devices: list[dict[str, Any]]) -> list[str]:
+    width = max((len(device["device"]) for device in devices), default=6)
+    lines = [f"{'device':{width}}  threads   latency ms         interval   per second"]
+    for device in devices:
+        lines.append(_device(device, device["device"], device["latency_ms"], width))
+        if device["edgetpu_ms"]:
+            lines.append(_device(device, "  with Edge TPU", device["edgetpu_ms"], width))
+        if correction := device["correction"]:
+            lines.append(
+                f"corrected  {correction['ratio']:.2f} times the prediction, as measured here ({correction['setup']})"
+            )
+        verdicts = {"time": device["time_verdict"], "memory": device["memory_verdict"]}
+        lines += [f"verdict    {name}: {verdict}" for name, verdict in verdicts.items() if verdict]
+    return lines
+
+
+def _device(device: dict[str, Any], name: str, timing: dict[str, float], width: int) -> str:
+    interval = f"{timing['low']:.4g} to {timing['high']:.4g}"
+    rate = 1000 / timing["predicted"] if timing["predicted"] else 0.0
+    return f"{name:{width}}  {device['threads']:7}  {timing['predicted']:11.4g}  {interval:>15}  {rate:11.4g}"
+
+
+def _advice(device: dict[str, Any]) -> list[str]:
+    lines = [""]
+    for advice in device["advice"]:
+        note = f"; {advice['note']}" if advice["note"] else ""
+        lines.append(f"advice     {advice['change']}: {advice['before_ms']:.3g} to {advice['after_ms']:.3g} ms{note}")
+    return lines if len(lines) > 1 else []
+
+
+def comparison(results: list[dict[str, Any]]) -> list[str]:
+    """Return the lines that compare the documents of two models."""
+    first, second = results
+    rows: list[tuple[str, float, float]] = [
+        (name, first["totals"][key], second["totals"][key])
+        for name, key in (("operators", "operators"), ("MACs", "macs"), ("parameters", "parameters"))
+    ]
+    rows += [
+        (name, first["memory"][key] / 1e6, second["memory"][key] / 1e6)
+        for name, key in (("arena MB", "planned_arena_bytes"), ("memory MB", "total_bytes"))
+    ]
+    rows.append(("file MB", first["model"]["size_bytes"] / 1e6, second["model"]["size_bytes"] / 1e6))
+    for one, other in zip(first["devices"], second["devices"], strict=True):
+        rows.append((f"{one['device']} ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
+    lines = [f"A  {first['model']['path']}", f"B  {second['model']['path']}", ""]
+    lines.append(f"{'':22}  {'A':>12}  {'B':>12}  {'B / A':>7}")
+    for name, before, after in rows:
+        ratio = f"{after / before:7.2f}" if before else "      -"
+        lines.append(f"{name:22}  {_count(before):>12}  {_count(after):>12}  {ratio}")
+    return lines
+
+
+def _count(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.4g} {letter}"
+    return f"{value:.4g}"
+
+
+def _size(size_bytes: float) -> str:
+    return f"{_count(size_bytes)}B" if size_bytes >= 1e3 else f"{size_bytes:.0f} B"
