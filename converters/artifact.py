@@ -85,7 +85,7 @@ def describe(
     described = Described(
         name=spec.identity.name,
         version=spec.identity.version,
-        input_name=spec.inputs[0].name,
+        input_names=[one.name for one in spec.inputs],
         output_names=output_names,
         input=spec.input,
         input_range=Range(seen.low, seen.high) if seen else None,

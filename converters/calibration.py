@@ -9,6 +9,7 @@ import numpy as np
 from converters.options import CALIBRATED, RANDOM, Options
 from converters.readers import open_labelled_pool, open_pool
 from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, sample_shape, spread
+from converters.tensor_model import TensorFeeder, random_tensors
 from edge_runtime.errors import UsageError
 
 MOST_COMPARED: Final = 200
@@ -29,7 +30,7 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
+def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Plan:
     """Read the samples. Raises UsageError when there are too few, or none but those used for calibration."""
     pool = _calibration_pool(options, feeder)
     warnings: list[str] = []
@@ -48,12 +49,14 @@ def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
         )
     used = drawn.keys if drawn else frozenset()
     if options.evaluation is not None:
+        if isinstance(feeder, TensorFeeder):
+            raise UsageError("--eval scores pictures and windows; a model that is fed tensors is compared only")
         labelled = open_labelled_pool(options.evaluation, feeder)
         compared = draw(labelled, range(labelled.count), folder / "compared.npy", without=used)
         warnings += _skipped(compared, labelled)
         check_labels(compared, feeder)
         return Plan(_name(pool), drawn, compared, f"{labelled.where} (labelled)", tuple(warnings))
-    source = pool if pool is not None and rest else random_pool(feeder.spec, _RANDOM_COMPARED)
+    source = pool if pool is not None and rest else _random(feeder)
     indices = [rest[place] for place in spread(len(rest), MOST_COMPARED)] if rest else list(range(source.count))
     compared = draw(source, indices, folder / "compared.npy", without=used)
     check_labels(compared, feeder)
@@ -76,7 +79,7 @@ def split(count: int, wanted: int, *, hold_back: bool) -> tuple[list[int], list[
     return chosen, [index for index in range(count) if index not in taken]
 
 
-def check_labels(drawn: Drawn, feeder: Feeder) -> None:
+def check_labels(drawn: Drawn, feeder: Feeder | TensorFeeder) -> None:
     """Refuse class ids that a classifier does not have. Raises UsageError."""
     spec, targets = feeder.spec, drawn.targets
     if spec.task not in {"classify", "audio"} or targets is None:
@@ -89,9 +92,17 @@ def check_labels(drawn: Drawn, feeder: Feeder) -> None:
         raise UsageError(f"labels from {found}, the model's classes are 0 to {classes - 1}")
 
 
-def _calibration_pool(options: Options, feeder: Feeder) -> Pool | None:
+def _random(feeder: Feeder | TensorFeeder) -> Pool:
+    if isinstance(feeder, TensorFeeder):
+        return random_tensors(feeder.spec, _RANDOM_COMPARED)
+    return random_pool(feeder.spec, _RANDOM_COMPARED)
+
+
+def _calibration_pool(options: Options, feeder: Feeder | TensorFeeder) -> Pool | None:
     if options.calibration is None or (options.calibration == RANDOM and options.quantize not in CALIBRATED):
         return None
+    if isinstance(feeder, TensorFeeder):
+        return feeder.open(options.calibration)
     return open_pool(options.calibration, feeder)
 
 

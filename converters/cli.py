@@ -87,7 +87,13 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--layout", choices=("NHWC", "NCHW"))
     add("--window", type=_window, metavar="LENGTHxCHANNELS", help="the input is a window of samples, no picture")
     add("--sample-rate", type=float, metavar="HZ")
-    add("--input-shape", type=_shape, metavar="1,H,W,C", help="for a model whose shape is open, in its own layout")
+    add(
+        "--input-shape",
+        type=_shape,
+        action="append",
+        metavar="[NAME:]1,H,W,C",
+        help="for a model whose shape is open, in its own layout; once per input where there are several",
+    )
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +130,7 @@ def options_of(args: argparse.Namespace) -> Options:
         task=args.task,
         name=args.name,
         version=args.model_version,
-        input_shape=args.input_shape,
+        input_shape=_input_shape(args.input_shape),
         edgetpu=args.edgetpu,
         force=args.force,
         report=args.report,
@@ -167,14 +173,26 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"numbers separated by commas, not {text!r}") from None
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the input's name, empty where none is given, and its shape."""
+    name, _, sizes = text.rpartition(":")
     try:
-        shape = tuple(int(part) for part in text.split(","))
+        shape = tuple(int(part) for part in sizes.split(","))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3, not {text!r}")
-    return shape
+        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3 or NAME:1,8, not {text!r}")
+    return name, shape
+
+
+def _input_shape(given: list[tuple[str, tuple[int, ...]]] | None) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    if not given:
+        return None
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
+    if any(not name for name, _ in given):
+        raise UsageError("--input-shape: with several of them each names its input, --input-shape NAME:1,8")
+    return dict(given)
 
 
 def _window(text: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.arrays import read_array
+from converters.arrays import read_array, split_sample
 from converters.steps import counting
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.model_file import parse_model
@@ -127,13 +127,15 @@ def _calibrate(content: bytes, samples: str) -> dict[str, Any]:
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]
+    entries = interpreter.get_input_details()
+    shapes = [tuple(entry["shape"]) for entry in entries]
     computed = _computed(content)
     limits: dict[str, list[float]] = {}
     inputs = read_array(samples)
     for number, sample in enumerate(inputs, 1):
         counting.count(number, len(inputs))
-        interpreter.set_tensor(entry["index"], np.ascontiguousarray(sample.reshape(entry["shape"])))
+        for entry, value in zip(entries, split_sample(sample, shapes), strict=True):
+            interpreter.set_tensor(entry["index"], np.ascontiguousarray(value))
         interpreter.invoke()
         for index, name in computed:
             values = interpreter.get_tensor(index)

@@ -1,0 +1,14 @@
+"""Which operators the converter is known not to take, so that they are named before any long work."""
+
+import onnx
+
+UNSUPPORTED = frozenset[str]()
+
+
+def unsupported(model: onnx.ModelProto) -> list[str]:
+    """Return "Operator at name" for each node of a rewritten model that will not convert."""
+    return [
+        f"{node.op_type} at {node.name or node.output[0]}"
+        for node in model.graph.node
+        if node.op_type in UNSUPPORTED or node.domain not in {"", "ai.onnx"}
+    ]
