@@ -101,6 +101,9 @@ def describe(
 def statistics(name: str, values: Array) -> dict[str, Any]:
     """Return what is kept of a tensor over the calibration samples, to tell drift later."""
     numbers = np.asarray(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        return {"name": name}
     return {
         "name": name,
         "min": float(numbers.min()),

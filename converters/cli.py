@@ -23,6 +23,9 @@ _EXAMPLE: Final = """example:
 """
 
 
+Shape = tuple[int, ...]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``edge-convert`` and return its exit status."""
     parser = _parser()
@@ -173,7 +176,7 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"numbers separated by commas, not {text!r}") from None
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def _shape(text: str) -> tuple[str, Shape]:
     """Return the input's name, empty where none is given, and its shape."""
     name, _, sizes = text.rpartition(":")
     try:
@@ -185,7 +188,9 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def _input_shape(given: list[tuple[str, tuple[int, ...]]] | None) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+def _input_shape(
+    given: list[tuple[str, tuple[int, ...]]] | None,
+) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
     if not given:
         return None
     if len(given) == 1 and not given[0][0]:

@@ -19,7 +19,6 @@ from converters.options import CALIBRATED, Options
 from converters.progress import Progress, silent
 from converters.provenance import accuracy_facts, provenance_facts, source_sha256
 from converters.result import Calibration, ConversionResult, GateError
-from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
 from converters.tensor_model import feeder, input_statistics, reads_back

@@ -48,6 +48,7 @@ class FloatModel:
         self.input_shapes = [self.file.tensors[index].shape for index in self.file.inputs]
         self.tensors = fed_as_tensors(self.input_shapes)
         """Whether a sample is the inputs as they are, flattened, and not a picture or a window."""
+        self._names_operators: bool = facts.get("names_operators", False)
         self.takes_anything: bool = facts.get("takes_anything", False)
         """Whether a model that is no picture's and of which nobody says more takes its values as they are."""
         shape = self.input_shapes[0]
@@ -83,11 +84,21 @@ class FloatModel:
         self._turned = probed if probed.worst_db < best.worst_db else best
         if self._turned.worst_db < SAME_NETWORK_DB:
             worst = self._turned
+            probe = self._folder / "probe.npy"
             raise ModelError(
                 f"the converted float model is not the same network: output {self.names[worst.worst]!r} differs from "
-                f"the source's ({worst.worst_db:.1f} dB, {SAME_NETWORK_DB:g} dB are wanted); it is not handed over"
+                f"the source's ({worst.worst_db:.1f} dB, {SAME_NETWORK_DB:g} dB are wanted)"
+                f"{self._blamed(probe if worst is probed else samples.path)}; it is not handed over"
             )
         return best.outputs
+
+    def _blamed(self, samples: Path) -> str:
+        """Return a clause that names the first operator that differs, where the source can tell."""
+        assert self._turned is not None
+        if not self._names_operators:
+            return ""
+        reply = self._child.call("blame", samples=str(samples), axes=list(self._turned.axes))
+        return f"; the first operator that differs: {reply['operator']}"
 
     def _arranged(self, samples: Drawn, converted: list[Array]) -> _Turned:
         """Find the order of the input's axes with which source and converted model agree best."""
@@ -173,5 +184,7 @@ def convert_source(options: Options, *, kind: str, folder: Path) -> Iterator[Flo
         raise UsageError(f"--input-shape NAME:...: {options.source.name} has one input; give its sizes alone")
     with Child(MODULES[kind], folder=folder, title=f"convert {kind}") as child:
         unroll = options.quantize in CALIBRATED
-        facts = child.call("convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll, **more)
+        facts = child.call(
+            "convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll, **more
+        )
         yield FloatModel(child, path=path, folder=folder, facts=facts)

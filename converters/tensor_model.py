@@ -1,7 +1,7 @@
 """Models that are fed tensors as they are: several inputs, or one that is neither a picture nor a window of samples.
 
-Their inputs are float32 in the source's own layout. A sample of such a model is one row of numbers: its inputs one after
-the other in the source's order, each flattened, so that a sample is one array whatever the model takes.
+Their inputs are float32 in the source's own layout. A sample of such a model is one row of numbers: its inputs one
+after the other in the source's order, each flattened, so that a sample is one array whatever the model takes.
 """
 
 import math
@@ -97,8 +97,9 @@ def reads_back(trial: Path, spec: ModelSpec, manifest: Manifest) -> bool:
     if _is_fed_as_tensors(spec):  # the device describes such a model and does not feed it
         return msgspec.json.encode(read_embedded(read_model(trial))) == msgspec.json.encode(manifest)
     opened = resolve(trial).input
-    wanted = replace(spec.input, raw=opened.raw) if isinstance(opened, ImageInput) else spec.input
-    return opened == wanted
+    if isinstance(opened, ImageInput) and isinstance(spec.input, ImageInput):
+        opened = replace(opened, raw=spec.input.raw)  # which the tensor's type decides, and not the description
+    return opened == spec.input
 
 
 def _is_fed_as_tensors(spec: ModelSpec) -> bool:

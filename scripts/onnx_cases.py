@@ -100,6 +100,8 @@ def _prepared(case: Any, operator: str, *, folded: bool) -> Case | None:
     }
     floats = [value for value in model.graph.input if value.type.tensor_type.elem_type == _FLOAT]
     data = floats[: _DATA_INPUTS.get(operator, 1)] if folded else floats
+    if operator == "OneHot" and folded:
+        data = floats[-1:]  # the two values: indices and depth are constants
     kept = {value.name for value in data}
     for value in list(model.graph.input):
         if value.name in kept:

@@ -19,7 +19,7 @@ def celu(trace: Trace, call: Call) -> Answer:
 
 
 def selu(trace: Trace, call: Call) -> Answer:
-    """gamma * Elu(x, alpha)."""
+    """Gamma * Elu(x, alpha)."""
     alpha, gamma = call.get("alpha", 1.67326319217681884765625), call.get("gamma", 1.05070102214813232421875)
     return trace.op("Mul", _exponential(trace, call.inputs[0], alpha=alpha), np.float32(gamma))
 

@@ -1,5 +1,6 @@
 """Cutting, padding and splitting, with every size written out."""
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ def padded(trace: Trace, call: Call) -> Answer:
     if pads is None or not trace.is_float(x):
         return None
     rank = trace.rank(x)
-    axes = range(rank)
+    axes = list(range(rank))
     if call.has(3):
         given = trace.value(call.inputs[3])
         if given is None:
@@ -46,8 +47,8 @@ def split(trace: Trace, call: Call) -> Answer:
     size, count = trace.shape(call.inputs[0])[axis], call.get("num_outputs")
     each = -(-size // count)
     sizes = [each] * (count - 1) + [size - each * (count - 1)]
-    starts = np.cumsum([0, *sizes])
-    return [trace.cut(call.inputs[0], axis, int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    ends = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+    return [trace.cut(call.inputs[0], axis, start, end) for start, end in ends]
 
 
 def sliced(trace: Trace, call: Call) -> Answer:
@@ -97,7 +98,11 @@ def padded_convolution(trace: Trace, call: Call) -> Answer:
 def one_hot(trace: Trace, call: Call) -> Answer:
     """OneHot of computed indices: compared with every class; a negative one counts from the end."""
     indices, depth, values = call.inputs[0], trace.value(call.inputs[1]), trace.value(call.inputs[2])
-    if depth is None or values is None or not trace.is_float(indices):
+    if depth is None or (values is None and trace.value(indices) is None):
+        return None
+    if values is None:
+        return _with_computed_values(trace, call, int(depth.reshape(-1)[0]))
+    if not trace.is_float(indices):
         return None
     count = int(depth.reshape(-1)[0])
     shape = trace.shape(indices)
@@ -110,6 +115,19 @@ def one_hot(trace: Trace, call: Call) -> Answer:
     hit = trace.op("Equal", wide, np.arange(count, dtype=np.float32).reshape(sides))
     off, on = (np.float32(value) for value in values)
     return trace.op("Where", hit, on, off)
+
+
+def _with_computed_values(trace: Trace, call: Call, count: int) -> str:
+    """Return ``off + hit * (on - off)``, where the hits are constant."""
+    indices = trace.value(call.inputs[0])
+    assert indices is not None
+    axis = call.get("axis", -1) % (indices.ndim + 1)
+    places = np.expand_dims(np.where(indices < 0, indices + count, indices), axis)
+    sides = [1] * (indices.ndim + 1)
+    sides[axis] = count
+    hit = (places == np.arange(count).reshape(sides)).astype(np.float32)
+    off, on = trace.cut(call.inputs[2], 0, 0, 1), trace.cut(call.inputs[2], 0, 1, 2)
+    return trace.op("Add", trace.op("Mul", trace.op("Sub", on, off), hit), off)
 
 
 def _text(value: Any) -> str:

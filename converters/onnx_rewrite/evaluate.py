@@ -115,9 +115,7 @@ def output_types(
     return dict(found)
 
 
-def function_body(
-    node: onnx.NodeProto, types: Sequence[onnx.TypeProto], version: int
-) -> onnx.FunctionProto | None:
+def function_body(node: onnx.NodeProto, types: Sequence[onnx.TypeProto], version: int) -> onnx.FunctionProto | None:
     """Return the function by which ONNX defines an operator, or None."""
     try:
         schema = defs.get_schema(node.op_type, version, "")

@@ -72,12 +72,12 @@ def _targets(trace: Trace, call: Call) -> Array | None:
     numbers = np.arange(int(np.prod(data))).reshape(data)
     if call.op == "ScatterND":
         index = np.where(indices < 0, indices + np.asarray(data[: indices.shape[-1]]), indices)
-        return numbers[tuple(np.moveaxis(index, -1, 0))].reshape(-1)
+        return np.asarray(numbers[tuple(np.moveaxis(index, -1, 0))]).reshape(-1)
     axis = call.get("axis", 0) % len(data)
     index = np.where(indices < 0, indices + data[axis], indices)
     grids = list(np.indices(updates))
     grids[axis] = index
-    return numbers[tuple(grids)].reshape(-1)
+    return np.asarray(numbers[tuple(grids)]).reshape(-1)
 
 
 def _places(trace: Trace, call: Call, data: list[int]) -> Array | None:

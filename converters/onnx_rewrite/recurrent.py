@@ -66,7 +66,7 @@ class _Cell:
             matrix = t.cut(self.recurrence, 1, 2 * self.hidden, 3 * self.hidden)
             back = t.op("Add", t.op("MatMul", t.op("Mul", reset, h), matrix), self._part(self.bias_recurrent, 2))
         new = candidate(self._clipped(t.op("Add", self._part(ours, 2), back)))
-        # (1 - z) * new + z * h
+        # as much of the old state as the update gate says
         return t.op("Add", new, t.op("Mul", update, t.op("Sub", h, new))), c
 
     def _lstm(self, x: str, h: str, c: str) -> tuple[str, str]:
@@ -75,8 +75,10 @@ class _Cell:
         total = t.op("Add", ours, theirs)
         i, o, f, g = (self._part(total, number) for number in range(4))
         i = gate(self._clipped(self._peeped(i, c, 0)))
-        f = t.op("Sub", np.float32(1.0), i) if self.call.get("input_forget", 0) else gate(
-            self._clipped(self._peeped(f, c, 2))
+        f = (
+            t.op("Sub", np.float32(1.0), i)
+            if self.call.get("input_forget", 0)
+            else gate(self._clipped(self._peeped(f, c, 2)))
         )
         g = candidate(self._clipped(g))
         cell = t.op("Add", t.op("Mul", f, c), t.op("Mul", i, g))
@@ -117,12 +119,12 @@ def _answers(trace: Trace, call: Call, found: list[tuple[list[str], str, str]]) 
         per_step.append(trace.concat([trace.reshape(output, shape) for output in outputs], 2 if first else 1))
     whole = trace.concat(per_step, 1 if first else 0) if call.wants(0) else ""
     lasts = []
-    for place in (1, 2):
+    for place, states in ((1, [one[1] for one in found]), (2, [one[2] for one in found])):
         if not call.wants(place):
             lasts.append("")
             continue
         shape = [batch, 1, hidden] if first else [1, batch, hidden]
-        lasts.append(trace.concat([trace.reshape(one[place], shape) for one in found], 1 if first else 0))
+        lasts.append(trace.concat([trace.reshape(state, shape) for state in states], 1 if first else 0))
     return [whole, *lasts]
 
 
@@ -153,8 +155,10 @@ def _cell(trace: Trace, call: Call, number: int) -> _Cell:
     assert recurrent is not None
     hidden, gates = recurrent.shape[2], _GATES[call.op]
     if call.has(3):
-        parts = [trace.cut(trace.cut(call.inputs[3], 0, number, number + 1), 1, start, start + gates * hidden)
-                 for start in (0, gates * hidden)]
+        parts = [
+            trace.cut(trace.cut(call.inputs[3], 0, number, number + 1), 1, start, start + gates * hidden)
+            for start in (0, gates * hidden)
+        ]
     else:
         parts = [trace.constant(np.zeros((1, gates * hidden), np.float32))] * 2
     peephole = trace.cut(call.inputs[7], 0, number, number + 1) if call.has(7) else ""
@@ -196,9 +200,9 @@ def _activation(trace: Trace, name: str, alpha: float, beta: float) -> Activatio
         return lambda x: trace.op("Add", trace.op("Mul", x, np.float32(alpha)), np.float32(beta))
     if name == "ScaledTanh":
         return lambda x: trace.op("Mul", trace.op("Tanh", trace.op("Mul", x, np.float32(beta))), np.float32(alpha))
-    said: dict[str, float] = {"alpha": alpha} if name in _ALPHA else {}
+    said: dict[str, Any] = {"alpha": alpha} if name in _ALPHA else {}
     said |= {"beta": beta} if name in _BETA else {}
-    return lambda x: trace.op(name, x, **said)
+    return lambda x: trace.ops(name, x, count=1, **said)[0]
 
 
 def _text(value: Any) -> str:

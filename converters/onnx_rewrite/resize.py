@@ -91,7 +91,10 @@ def _is_plain(call: Call, shape: tuple[int, ...], sizes: list[int]) -> bool:
     grown = all(new % old == 0 and new >= old for old, new in zip(shape[2:], sizes[2:], strict=True))
     if min(*shape[2:], *sizes[2:]) < 2 or how not in _PLAIN or not grown:
         return False
-    return how[0] != "nearest" or _text(call.get("nearest_mode", "round_prefer_floor")) in {"floor", "round_prefer_floor"}
+    return how[0] != "nearest" or _text(call.get("nearest_mode", "round_prefer_floor")) in {
+        "floor",
+        "round_prefer_floor",
+    }
 
 
 def _roi(trace: Trace, call: Call, axis: int, rank: int) -> tuple[float, float]:
@@ -106,8 +109,10 @@ def _roi(trace: Trace, call: Call, axis: int, rank: int) -> tuple[float, float]:
 def _inside(old: int, new: int, roi: tuple[float, float]) -> Any:
     start, end = roi
     places = np.arange(new)
-    at = start * (old - 1) + places * (end - start) * (old - 1) / (new - 1) if new > 1 else np.full(
-        1, 0.5 * (start + end) * (old - 1)
+    at = (
+        start * (old - 1) + places * (end - start) * (old - 1) / (new - 1)
+        if new > 1
+        else np.full(1, 0.5 * (start + end) * (old - 1))
     )
     return (at >= 0) & (at <= old - 1)
 

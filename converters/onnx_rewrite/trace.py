@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from converters.onnx_rewrite import evaluate
 
 Array = NDArray[Any]
-Given: TypeAlias = "str | Array | float | Sequence[int]"
+Given: TypeAlias = "str | Array | np.generic | float | Sequence[int]"
 """A value by its name, or a constant."""
 Answer: TypeAlias = "str | Sequence[str] | None"
 FLOAT: Final = onnx.TensorProto.FLOAT
@@ -109,7 +109,7 @@ class Trace:
 
     def is_float(self, name: str) -> bool:
         """Whether a value is float32."""
-        return self.elem_type(name) == FLOAT
+        return self.elem_type(name) == int(FLOAT)
 
     def value(self, name: str) -> Array | None:
         """Return the value of a constant."""

@@ -20,6 +20,10 @@ _SAME_DB: Final = 90.0
 _MOST_AXES: Final = 6
 
 
+class NotConvertedError(ModelError):
+    """The converter gave up without saying where."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lowering:
     """How a model is converted."""
@@ -47,7 +51,7 @@ def lower(model: Any, how: Lowering) -> bytes:
     onnx.save(plain, str(copy))
     _convert(copy, how)
     if not found.is_file():
-        raise ModelError("onnx2tf wrote no float32 model; simplify the network, or export it again")
+        raise NotConvertedError("onnx2tf wrote no float32 model")
     _refuse_custom(found, model)
     return found.read_bytes()
 
@@ -65,9 +69,9 @@ def _convert(copy: Path, how: Lowering) -> None:
             keep_ncw_or_nchw_or_ncdhw_input_names=None if how.turned else list(how.shapes),
         )
     except SystemExit as error:
-        raise ModelError("onnx2tf gave the network up; run it alone to see why: onnx2tf -i MODEL.onnx") from error
+        raise NotConvertedError("onnx2tf gave the network up") from error
     except Exception as error:
-        raise ModelError(f"onnx2tf does not convert it: {' '.join(str(error).split())[:300]}") from error
+        raise NotConvertedError(f"onnx2tf does not convert it: {' '.join(str(error).split())[:300]}") from error
 
 
 def _refuse_custom(path: Path, model: Any) -> None:
@@ -113,6 +117,17 @@ def settled(content: bytes, how: Lowering, inputs: Sequence[Array], wanted: Mapp
     return ends.packed()
 
 
+def agrees(content: bytes, how: Lowering, inputs: Sequence[Array], wanted: Mapping[str, Array]) -> bool:
+    """Whether every output is there in some layout. Raises ModelError for a model that does not run."""
+    from converters.steps.tflite_ends import Ends
+
+    ends = Ends(content)
+    if not ends.name_inputs(list(how.shapes), list(how.shapes.values())):
+        return False
+    found = run(ends.packed(), inputs)
+    return all(any(_matching(got, {name: value}) for got in found) for name, value in wanted.items())
+
+
 def run(content: bytes, inputs: Sequence[Array]) -> list[Array]:
     """Run a float model once in LiteRT. Raises ModelError for one that the interpreter refuses."""
     from ai_edge_litert.interpreter import Interpreter
@@ -141,7 +156,7 @@ def _matching(got: Array, wanted: Mapping[str, Array]) -> tuple[str, tuple[int, 
             if back.shape == value.shape and sqnr_db(value, back) >= _SAME_DB:
                 return name, axes
     for name, value in wanted.items():
-        if got.shape != value.shape and got.size == value.size:
-            if sqnr_db(value.reshape(-1), got.reshape(-1)) >= _SAME_DB:
-                return name, None
+        alike = got.shape != value.shape and got.size == value.size
+        if alike and sqnr_db(value.reshape(-1), got.reshape(-1)) >= _SAME_DB:
+            return name, None
     return None

@@ -1,4 +1,4 @@
-"""ONNX models: to float ``.tflite``, and run by onnxruntime (where it lacks an operator, by ONNX's own evaluator)."""
+"""ONNX models: to float ``.tflite``, and run as they came."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +8,10 @@ import numpy as np
 
 from converters.arrays import Array, read_array, split_sample, write_arrays
 from converters.steps import counting
+from converters.steps.onnx_blame import first_wrong
 from converters.steps.onnx_inputs import Shape, fixed_inputs, import_onnx, load, takes_pictures
-from converters.steps.onnx_lowering import Lowering, lower, settled
+from converters.steps.onnx_lowering import Lowering, NotConvertedError, lower, settled
+from converters.steps.onnx_source import Source
 from edge_runtime.errors import ModelError
 
 
@@ -46,16 +48,20 @@ class Session:
         self._source = Source(model)
         pictures = takes_pictures(self._shapes)
         self._how = Lowering(folder, self._shapes, turned=pictures or (window is not None and len(self._shapes) == 1))
-        content = lower(model, self._how)
+        inputs = trial_inputs(self._shapes)
+        try:
+            content = lower(model, self._how)
+        except NotConvertedError as error:
+            raise ModelError(f"{error}; the first operator in question: {self._blamed(inputs)}") from error
         if not self._how.turned:
-            inputs = trial_inputs(self._shapes)
-            content = settled(content, self._how, inputs, dict(zip(self._source.names, self._source.run(inputs), strict=True)))
+            content = settled(content, self._how, inputs, self._source.named(inputs))
         Path(output).write_bytes(content)
         return {
             "names": self._source.names,
             "shape": next(iter(self._shapes.values())),
             "normalization": None,
             "takes_anything": not pictures,
+            "names_operators": True,
         }
 
     def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
@@ -75,59 +81,20 @@ class Session:
         ]
         return {"outputs": write_arrays(Path(folder), "source", columns)}
 
+    def blame(self, samples: str, axes: list[int]) -> dict[str, Any]:
+        """Return as ``operator`` which one is the first that differs on a sample, "" where none does by itself."""
+        return {"operator": self._blamed(self._fed(read_array(samples)[0], axes))}
+
+    def _blamed(self, inputs: Sequence[Array]) -> str:
+        assert self._how is not None
+        return first_wrong(self._model, self._how, inputs) or "unknown"
+
     def _fed(self, sample: Array, axes: Sequence[int]) -> list[Array]:
         shapes = list(self._shapes.values())
         if len(shapes) > 1:
             return split_sample(sample, shapes)
         turned = [shapes[0][axis] for axis in axes]
         return [np.asarray(sample).reshape(turned).transpose(np.argsort(axes)) if axes else np.reshape(sample, ())]
-
-
-class Source:
-    """The model as it came, in onnxruntime; in ONNX's own evaluator where that cannot run it."""
-
-    def __init__(self, model: Any) -> None:
-        constants = {tensor.name for tensor in model.graph.initializer}
-        self._inputs = [value.name for value in model.graph.input if value.name not in constants]
-        self.names = [value.name for value in model.graph.output]
-        self._run = _onnxruntime(model) or _evaluator(model)
-
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return the outputs as float32. Raises ModelError when nothing here can run the model."""
-        feeds = {
-            name: np.ascontiguousarray(value, np.float32) for name, value in zip(self._inputs, inputs, strict=True)
-        }
-        try:
-            results = self._run(feeds)
-        except Exception as error:
-            raise ModelError(f"the source does not run: {' '.join(str(error).split())[:300]}") from error
-        if any(isinstance(result, list | dict) or result is None for result in results):
-            raise ModelError("the source gives sequences or maps; export it with plain tensors as outputs")
-        return [np.asarray(result, np.float32) for result in results]
-
-
-def _onnxruntime(model: Any) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    try:
-        content = model.SerializeToString()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception:  # noqa: BLE001 - it has no common type for "not implemented"
-        return None
-    return lambda feeds: session.run(None, feeds)
-
-
-def _evaluator(model: Any) -> Any:
-    from onnx.reference import ReferenceEvaluator
-
-    try:
-        evaluator = ReferenceEvaluator(model)
-    except Exception as error:
-        raise ModelError(f"neither onnxruntime nor ONNX's evaluator can run it: {error}") from error
-    return lambda feeds: evaluator.run(None, feeds)
 
 
 def trial_inputs(shapes: Mapping[str, Shape]) -> list[Array]:
