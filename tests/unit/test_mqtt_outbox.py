@@ -36,7 +36,7 @@ def test_what_was_committed_is_there_after_a_restart_in_order(tmp_path: Path) ->
     again.open()
     assert again.count == 5
     assert payloads(again) == [payload for _, payload in messages(3) + messages(2)]
-    assert again.bytes == 5 * (20 + len("t/ä".encode()))
+    assert again.size_bytes == 5 * (20 + len("t/ä".encode()))
     again.close()
 
 
