@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from converters import checking, summary
+from converters import checking, estimate, summary
 from converters.conversion import convert
 from converters.options import PRESETS, SCHEMES, Options
 from converters.progress import open_display
@@ -20,6 +20,7 @@ INTERRUPTED: Final = 130
 _EXAMPLE: Final = """example:
   edge-convert model.keras -o model.tflite --calibration photos/ --preset tf --labels labels.txt --eval labelled/
   edge-convert --check photo.jpg model.tflite --source model.keras
+  edge-convert architecture.keras --estimate --device pi-4b-64 --fps 15
 """
 
 
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     try:
+        if args.estimate:
+            return _estimate(args)
+        estimate.refuse_without(args)
         return _check(args) if args.check else _convert(args)
     except GateError as refusal:
         _show(args, refusal.result)
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_samples(parser)
     _add_preprocessing(parser)
     _add_identity(parser)
+    estimate.add_arguments(parser)
     return parser
 
 
@@ -153,6 +158,12 @@ def _check(args: argparse.Namespace) -> int:
         answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress)
     _print(msgspec.json.encode(answers.to_dict()).decode() if args.json else answers.table())
     return 0
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    with open_display(quiet=args.quiet or args.json) as progress:
+        answer = estimate.answer(args, progress=progress)
+    return answer.show(args)
 
 
 def _show(args: argparse.Namespace, result: ConversionResult) -> None:
