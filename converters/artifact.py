@@ -14,6 +14,8 @@ from converters.arrays import Array
 from converters.embed import append_files, embed_metadata
 from converters.sample_pool import Drawn
 from converters.tflite_metadata import LABEL_FILE, Described, Range, metadata_buffer
+from edge_runtime.analysis.cost import macs
+from edge_runtime.analysis.graph import build_graph
 from edge_runtime.errors import EdgeRuntimeError, ModelError
 from edge_runtime.manifest_file import BUFFER_NAME, SCHEMA, InputFacts, Manifest, OutputFacts
 from edge_runtime.model_file import ModelFile
@@ -85,7 +87,7 @@ def describe(
     described = Described(
         name=spec.identity.name,
         version=spec.identity.version,
-        input_names=[one.name for one in spec.inputs],
+        input_name=spec.inputs[0].name,
         output_names=output_names,
         input=spec.input,
         input_range=Range(seen.low, seen.high) if seen else None,
@@ -101,9 +103,6 @@ def describe(
 def statistics(name: str, values: Array) -> dict[str, Any]:
     """Return what is kept of a tensor over the calibration samples, to tell drift later."""
     numbers = np.asarray(values, np.float64)
-    numbers = numbers[np.isfinite(numbers)]
-    if not numbers.size:
-        return {"name": name}
     return {
         "name": name,
         "min": float(numbers.min()),
@@ -121,6 +120,14 @@ def float_operators(model: ModelFile) -> list[str]:
         if operator.code.builtin not in _QUANTIZING and any(tensor.type.name == "float32" for tensor in outputs):
             names.append(outputs[0].name)
     return names
+
+
+def int8_macs(model: ModelFile) -> float:
+    """Return the share of multiply-accumulates that give 8-bit values; 1 for a network that has none."""
+    graph = build_graph(model)
+    counts = [(macs(graph, node), graph.tensors[node.outputs[0]].type.name) for node in graph.nodes if node.outputs]
+    total = sum(count for count, _ in counts)
+    return sum(count for count, kind in counts if kind in {"int8", "uint8"}) / total if total else 1.0
 
 
 def refuse_bad_constants(model: ModelFile) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -95,7 +96,8 @@ class Child:
         if kind is not None:
             process.kill()
         assert process.stdin is not None
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # a request that a dead child never read is flushed here
+            process.stdin.close()
         process.wait()
         self._replies.close()
 

@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
-from converters import checking, estimate, summary
+from converters import checking, summary
 from converters.conversion import convert
 from converters.options import PRESETS, SCHEMES, Options
 from converters.progress import open_display
+from converters.rescue.ranges import RANGE_METHODS
 from converters.result import ConversionResult, GateError
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.types import TASKS
@@ -20,11 +21,7 @@ INTERRUPTED: Final = 130
 _EXAMPLE: Final = """example:
   edge-convert model.keras -o model.tflite --calibration photos/ --preset tf --labels labels.txt --eval labelled/
   edge-convert --check photo.jpg model.tflite --source model.keras
-  edge-convert architecture.keras --estimate --device pi-4b-64 --fps 15
 """
-
-
-Shape = tuple[int, ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     try:
-        if args.estimate:
-            return _estimate(args)
-        estimate.refuse_without(args)
         return _check(args) if args.check else _convert(args)
     except GateError as refusal:
         _show(args, refusal.result)
@@ -74,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_samples(parser)
     _add_preprocessing(parser)
     _add_identity(parser)
-    estimate.add_arguments(parser)
     return parser
 
 
@@ -82,6 +75,13 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("samples").add_argument
     add("--calibration", metavar="PATH", help="folder of pictures, .npy, .npz, .csv, .wav, module:callable, or random")
     add("--samples", type=int, default=100, metavar="N", help="calibration samples at most (default: 100)")
+    add("--ranges", choices=("auto", *RANGE_METHODS), default="auto", help="of activations; auto: the best of three")
+    add(
+        "--rescue",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="when the gate refuses: find the layers that hurt and try what helps, cheapest first (default: on)",
+    )
     add("--eval", metavar="PATH", help="labelled: folder per class, .npz with x and y, or module:callable of pairs")
 
 
@@ -95,13 +95,7 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--layout", choices=("NHWC", "NCHW"))
     add("--window", type=_window, metavar="LENGTHxCHANNELS", help="the input is a window of samples, no picture")
     add("--sample-rate", type=float, metavar="HZ")
-    add(
-        "--input-shape",
-        type=_shape,
-        action="append",
-        metavar="[NAME:]1,H,W,C",
-        help="for a model whose shape is open, in its own layout; once per input where there are several",
-    )
+    add("--input-shape", type=_shape, metavar="1,H,W,C", help="for a model whose shape is open, in its own layout")
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +132,10 @@ def options_of(args: argparse.Namespace) -> Options:
         task=args.task,
         name=args.name,
         version=args.model_version,
-        input_shape=_input_shape(args.input_shape),
+        input_shape=args.input_shape,
         edgetpu=args.edgetpu,
+        ranges=args.ranges,
+        rescue=args.rescue,
         force=args.force,
         report=args.report,
     )
@@ -158,12 +154,6 @@ def _check(args: argparse.Namespace) -> int:
         answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress)
     _print(msgspec.json.encode(answers.to_dict()).decode() if args.json else answers.table())
     return 0
-
-
-def _estimate(args: argparse.Namespace) -> int:
-    with open_display(quiet=args.quiet or args.json) as progress:
-        answer = estimate.answer(args, progress=progress)
-    return answer.show(args)
 
 
 def _show(args: argparse.Namespace, result: ConversionResult) -> None:
@@ -187,28 +177,14 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"numbers separated by commas, not {text!r}") from None
 
 
-def _shape(text: str) -> tuple[str, Shape]:
-    """Return the input's name, empty where none is given, and its shape."""
-    name, _, sizes = text.rpartition(":")
+def _shape(text: str) -> tuple[int, ...]:
     try:
-        shape = tuple(int(part) for part in sizes.split(","))
+        shape = tuple(int(part) for part in text.split(","))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3 or NAME:1,8, not {text!r}")
-    return name, shape
-
-
-def _input_shape(
-    given: list[tuple[str, tuple[int, ...]]] | None,
-) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
-    if not given:
-        return None
-    if len(given) == 1 and not given[0][0]:
-        return given[0][1]
-    if any(not name for name, _ in given):
-        raise UsageError("--input-shape: with several of them each names its input, --input-shape NAME:1,8")
-    return dict(given)
+        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3, not {text!r}")
+    return shape
 
 
 def _window(text: str) -> tuple[int, int]:

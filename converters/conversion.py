@@ -4,7 +4,6 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +17,14 @@ from converters.gate import Verdict, judge
 from converters.options import CALIBRATED, Options
 from converters.progress import Progress, silent
 from converters.provenance import accuracy_facts, provenance_facts, source_sha256
+from converters.quantization import Attempt, Quantization
+from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import Calibration, ConversionResult, GateError
+from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
-from converters.tensor_model import feeder, input_statistics, reads_back
 from edge_runtime.errors import ModelError
+from edge_runtime.manifest import resolve
 from edge_runtime.model_file import parse_model, read_model
 from edge_runtime.types import ModelSpec
 
@@ -58,6 +60,25 @@ class _Source:
     layout: dict[str, Any]
     sqnr_db: float
 
+    @property
+    def classifier(self) -> bool:
+        """Whether the answer is the best of one row of scores."""
+        return self.spec.task in {"classify", "audio"} and len(self.names) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A quantised network and what was measured of it."""
+
+    path: Path
+    outputs: list[Array]
+    """Of the compared samples."""
+    clipped: float
+    verdict: Verdict
+    ranges: tuple[TensorRange, ...]
+    layer_errors: tuple[LayerError, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
 
 class _Conversion:
     """One conversion on its way; everything in ``folder`` goes away at the end."""
@@ -72,17 +93,10 @@ class _Conversion:
 
     def run(self) -> ConversionResult:
         source = self._convert()
-        path = self._quantize(source)
-        outputs, clipped = self._measure(path, source.plan)
-        verdict = judge(
-            source.names,
-            source.outputs,
-            outputs,
-            classifier=source.spec.task in {"classify", "audio"} and len(source.names) == 1,
-            targets=source.plan.compared.targets,
-        )
-        network = path.read_bytes()
-        result = self._result(source, network, verdict=verdict, clipped=clipped)
+        judged = self._quantize(source)
+        verdict, outputs = judged.verdict, judged.outputs
+        network = judged.path.read_bytes()
+        result = self._result(source, network, judged)
         if self._options.edgetpu:
             before = edgetpu.predict(read_model(source.path), quantized=False)
             after = edgetpu.predict(parse_model(network, "the artifact"), quantized=True)
@@ -102,7 +116,7 @@ class _Conversion:
             artifact.refuse_bad_constants(model.file)
             spec, said = preprocessing.settle(options, model, folder=self._folder, progress=self._progress)
             self._progress("reading samples")
-            plan = calibration.plan(options, feeder(spec), folder=self._folder)
+            plan = calibration.plan(options, Feeder(spec), folder=self._folder)
             self._warnings += plan.warnings
             self._progress("running the source")
             arrangement = model.check(plan.compared)
@@ -118,27 +132,39 @@ class _Conversion:
                 sqnr_db=model.sqnr_db,
             )
 
-    def _quantize(self, source: _Source) -> Path:
-        scheme = self._options.quantize
-        if scheme == "none":
-            return source.path
-        title = f"quantising ({scheme})"
-        self._progress(title)
-        counted = partial(self._progress, title)
-        output = self._folder / "quantized.tflite"
-        seen = source.plan.calibration
-        with Child("quantizer", folder=self._folder, title="quantise", on_count=counted) as child:
-            samples = str(seen.path) if seen else None
-            child.call(
-                "quantize",
-                source=str(source.path),
-                output=str(output),
-                scheme=scheme,
-                samples=samples,
-                plain_dense=self._options.edgetpu,
-            )
-            self._steps.append(child.report)
-        return output
+    def _quantize(self, source: _Source) -> _Judged:
+        """Quantise and judge, one way after the other until one passes; the last one counts."""
+        if self._options.quantize == "none":
+            return self._judge(source, Attempt(source.path))
+        judged: _Judged | None = None
+        with Quantization(
+            self._options,
+            source=source.path,
+            plan=source.plan,
+            classifier=source.classifier,
+            folder=self._folder,
+            progress=self._progress,
+        ) as work:
+            for attempt in work.attempts():
+                if judged is None or attempt.path != judged.path:
+                    judged = self._judge(source, attempt)
+                if judged.verdict.passed:
+                    break
+            assert judged is not None
+            judged = replace(judged, layer_errors=work.layer_errors(attempt), candidates=work.table(attempt))
+            self._steps[-1:-1] = work.reports
+        return judged
+
+    def _judge(self, source: _Source, attempt: Attempt) -> _Judged:
+        outputs, clipped = self._measure(attempt.path, source.plan)
+        verdict = judge(
+            source.names,
+            source.outputs,
+            outputs,
+            classifier=source.classifier,
+            targets=source.plan.compared.targets,
+        )
+        return _Judged(attempt.path, outputs, clipped, verdict, attempt.ranges)
 
     def _measure(self, path: Path, plan: Plan) -> tuple[list[Array], float]:
         """Return the artifact's outputs of the compared samples, and the share of input values that were clipped."""
@@ -149,8 +175,8 @@ class _Conversion:
             self._steps.append(child.report)
         return [read_array(output) for output in reply["outputs"]], float(reply["clipped"])
 
-    def _result(self, source: _Source, network: bytes, *, verdict: Verdict, clipped: float) -> ConversionResult:
-        options = self._options
+    def _result(self, source: _Source, network: bytes, judged: _Judged) -> ConversionResult:
+        options, verdict = self._options, judged.verdict
         parsed = parse_model(network, "the artifact")
         in_float = artifact.float_operators(parsed)
         if options.quantize in CALIBRATED and in_float:
@@ -172,10 +198,13 @@ class _Conversion:
             compared_with=source.plan.compared_with,
             verdict=verdict,
             float_sqnr_db=source.sqnr_db,
-            calibration=_seen(source.plan, clipped),
+            calibration=_seen(source.plan, judged.clipped),
             float_operators=len(in_float),
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
+            ranges=judged.ranges,
+            layer_errors=judged.layer_errors,
+            candidates=judged.candidates,
         )
 
     def _report(self, result: ConversionResult, source: _Source, outputs: list[Array]) -> None:
@@ -210,7 +239,8 @@ class _Conversion:
         content = described(network)
         trial = self._folder / "artifact.tflite"
         trial.write_bytes(content)
-        if not reads_back(trial, source.spec, manifest):
+        opened = resolve(trial)
+        if opened.input != replace(source.spec.input, **_decided_by_tensor(opened)):
             raise ModelError("the artifact does not read back as it was described; this is a fault of edge-convert")
         result = self._compile(result, network, described)
         artifact.write_whole(self._options.output, content)
@@ -250,7 +280,7 @@ def _reference(source: _Source) -> dict[str, Any]:
     outputs = zip(source.names, source.outputs, strict=True)
     return {
         "samples": seen.count if seen else 0,
-        "inputs": [] if samples is None else input_statistics(spec, samples),
+        "inputs": [] if samples is None else [artifact.statistics(spec.inputs[0].name, samples)],
         "compared_samples": len(source.outputs[0]),
         "outputs": [artifact.statistics(name, values) for name, values in outputs],
     }
@@ -259,3 +289,8 @@ def _reference(source: _Source) -> dict[str, Any]:
 def _seen(plan: Plan, clipped: float) -> Calibration | None:
     seen = plan.calibration
     return Calibration(plan.where, seen.count, (seen.low, seen.high), clipped) if seen else None
+
+
+def _decided_by_tensor(opened: ModelSpec) -> dict[str, Any]:
+    """What of an input the tensor's type decides, and not the description."""
+    return {"raw": opened.input.raw} if hasattr(opened.input, "raw") else {}

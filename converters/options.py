@@ -1,6 +1,6 @@
 """What a conversion is asked to do, checked before anything heavy starts."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -53,10 +53,13 @@ class Options:
     task: Task | None = None
     name: str | None = None
     version: str | None = None
-    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
-    """For a model whose shape is open; by the input's name where there are several."""
+    input_shape: tuple[int, ...] | None = None
     edgetpu: bool = False
     """Check the network for an Edge TPU, and compile it where Google's compiler is installed."""
+    ranges: Literal["auto", "minmax", "percentile", "mse"] = "auto"
+    """How activation ranges come from calibration; ``auto`` tries all three on calibration samples held back for it."""
+    rescue: bool = True
+    """When the gate refuses: look for what hurts, and try what helps, cheapest first."""
     force: bool = False
     report: Path | None = None
     """Where the page about the conversion is written, for a refused artifact too."""

@@ -8,6 +8,7 @@ from typing import Any
 from converters.child import StepReport
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict
+from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from edge_runtime.errors import RefusedError
 
 
@@ -46,6 +47,12 @@ class ConversionResult:
     float_operators: int
     steps: tuple[StepReport, ...]
     warnings: tuple[str, ...] = ()
+    ranges: tuple[TensorRange, ...] = ()
+    """Of every activation, the most clipped first."""
+    layer_errors: tuple[LayerError, ...] = ()
+    """In execution order, over the first calibration samples that were held back."""
+    candidates: tuple[Candidate, ...] = ()
+    """The Pareto table: every way to quantise that was tried, in order; one is chosen."""
     edgetpu: EdgeTpu | None = None
     """With ``--edgetpu``: what maps, and the compiled model."""
 

@@ -3,7 +3,10 @@
 from typing import Final
 
 from converters.edgetpu import MAPPED, EdgeTpu
+from converters.rescue.recipe import Candidate
 from converters.result import ConversionResult
+
+_NAME_SHOWN: Final = 60
 
 _NAMED: Final = 6
 
@@ -40,12 +43,33 @@ def text(result: ConversionResult) -> str:
             f"  calibrated with {seen.samples} samples of {seen.where}: inputs {low:.4g}..{high:.4g}, "
             f"{seen.clipped_share:.2%} of compared values clipped"
         )
+    lines += _tried(result)
     lines.append(f"  inputs normalised: {result.preprocessing}")
     if result.edgetpu is not None:
         lines += [f"  Edge TPU: {line}" for line in _edgetpu(result.edgetpu)]
     lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
     lines += [f"  warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)
+
+
+def _tried(result: ConversionResult) -> list[str]:
+    """Return the Pareto table, and the activation that is clipped most."""
+    rows = result.candidates
+    lines = [f"  tried on {rows[0].samples} calibration samples that were held back:"] if rows else []
+    for row in rows:
+        mark = "->" if row.chosen else "  "
+        lines.append(f"  {mark} {row.recipe.describe()}: {_measured(row) if row.size_bytes else row.failures[0]}")
+    if result.ranges and result.ranges[0].clipped_share > 0.0:
+        worst = result.ranges[0]
+        ends = f"{worst.low:.4g}..{worst.high:.4g} of {worst.seen[0]:.4g}..{worst.seen[1]:.4g}"
+        lines.append(f"  most clipped activation: {worst.clipped_share:.2%} of {worst.name[-_NAME_SHOWN:]!r} ({ends})")
+    return lines
+
+
+def _measured(row: Candidate) -> str:
+    same = "" if row.agreement is None else f", same best class {row.agreement:.0%}"
+    right = "" if row.accuracy is None else f", right {row.accuracy:.0%}"
+    return f"{row.sqnr_db:.1f} dB{same}{right}, {row.size_bytes / 1024:.0f} kB, {row.int8_macs:.0%} of MACs in int8"
 
 
 def _headline(result: ConversionResult) -> str:

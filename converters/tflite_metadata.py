@@ -26,12 +26,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the metadata says of a model."""
+    """What the metadata says of a model with one input."""
 
     name: str
     version: str | None
-    input_names: Sequence[str]
-    """Of several inputs each is described by its name, and its numbers are taken as they are."""
+    input_name: str
     output_names: Sequence[str]
     input: ImageInput | WindowInput
     input_range: Range | None = None
@@ -49,7 +48,7 @@ def metadata_buffer(described: Described) -> bytes:
         [
             None,
             None,
-            writer.tables([_input(writer, described, name) for name in described.input_names]),
+            writer.tables([_input(writer, described)]),
             writer.tables([_output(writer, described, index) for index in range(len(described.output_names))]),
         ]
     )
@@ -68,15 +67,14 @@ def metadata_buffer(described: Described) -> bytes:
     return writer.finish(root)
 
 
-def _input(writer: "_Writer", described: Described, name: str) -> int:
-    source = described.input
-    limits = described.input_range if len(described.input_names) == 1 else None
+def _input(writer: "_Writer", described: Described) -> int:
+    source, limits = described.input, described.input_range
     normalization = writer.table([writer.floats(source.mean), writer.floats(source.std)])
     unit = writer.union(_NORMALIZATION, normalization)
     stats = writer.table([writer.floats([limits.high]), writer.floats([limits.low])]) if limits else None
     return writer.table(
         [
-            writer.text(name),
+            writer.text(described.input_name),
             None,
             None,
             _content(writer, source),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from edge_runtime.config import HomeAssistantSection
 from edge_runtime.connect import BrokerLink
-from edge_runtime.store.atomic import replace_file
 from edge_runtime.telemetry.resources import Resources
 from edge_runtime.telemetry.throttling import Throttling
 from edge_runtime.types import ImageInput, ModelSpec
@@ -41,7 +40,7 @@ def announce(
         HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
         mark.unlink()
         return lambda: None
-    replace_file(mark, section.prefix.encode())
+    mark.write_text(section.prefix)
     announced = HomeAssistant(
         link.bus,
         device=device,

@@ -17,7 +17,7 @@ from edge_runtime.flash import payload, wifi
 from edge_runtime.flash.card import Card, recognise
 from edge_runtime.flash.prepare import Plan, apply, plan
 from edge_runtime.flash.verdict import judge
-from edge_runtime.flash.wheelhouse import make_wheelhouse, resolve
+from edge_runtime.flash.wheelhouse import make_wheelhouse
 from edge_runtime.service.own_wheel import pack
 
 DESCRIPTION = (
@@ -184,11 +184,7 @@ def _report(args: argparse.Namespace, prepared: Plan, warnings: list[str], verdi
 
 
 def _wheelhouse(args: argparse.Namespace) -> int:
-    machines = args.machine or ["aarch64"]
-    if args.dry_run:
-        lists = resolve(machines=machines, say=_say)
-    else:
-        lists = make_wheelhouse(args.make_wheelhouse, machines=machines, say=_say)
+    lists = make_wheelhouse(args.make_wheelhouse, machines=args.machine or ["aarch64"], say=_say)
     if args.json:
         document = {
             "schema": 1,
@@ -198,8 +194,7 @@ def _wheelhouse(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         for made in lists:
-            size = " would be collected" if args.dry_run else f", {made.size_bytes / 1e6:.0f} MB"
-            sys.stdout.write(f"{made.tag}: {len(made.wheels)} wheels{size}\n")
+            sys.stdout.write(f"{made.tag}: {len(made.wheels)} wheels, {made.size_bytes / 1e6:.0f} MB\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from which there was no recovery. The daemon is not killed while the disk is ful
 import argparse
 import contextlib
 import json
+import os
 import random
 import shutil
 import statistics
@@ -109,7 +110,7 @@ def reconcile(scene: Scene) -> dict[str, Any]:
         "duplicates": arrived.duplicates,
         "disordered": arrived.disordered,
         "kills": len(scene.kills),
-        "lost": [[*key, age_ms] for key, age_ms in sorted(losses.lost.items())],
+        "lost": sorted(losses.lost),
         "younger_than_the_interval": losses.too_young,
         "oldest_lost_ms": losses.oldest_lost_ms,
         "gaps": unified.gaps,
@@ -180,4 +181,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    os.nice(5)
     sys.exit(main())

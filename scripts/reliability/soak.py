@@ -13,6 +13,7 @@ whose interval lies above ``--allowed-kib-per-hour``.
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -158,4 +159,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    os.nice(10)
     sys.exit(main())

@@ -179,7 +179,7 @@ def test_an_open_onnx_size_is_asked_for_and_taken(convert: Convert, models: Path
 
 
 def test_what_lost_its_accuracy_is_not_written(convert: Convert, models: Path, vectors: Path) -> None:
-    refused = convert(models / "collapsing.keras", "--calibration", vectors, "--preset", "raw", status=3)
+    refused = convert(models / "collapsing.keras", "--calibration", vectors, "--preset", "raw", "--no-rescue", status=3)
     assert "at least 20 dB are wanted" in refused["error"]
     assert refused["output"] is None
     assert refused["passed"] is False
@@ -188,7 +188,7 @@ def test_what_lost_its_accuracy_is_not_written(convert: Convert, models: Path, v
 def test_force_writes_it_marked_and_the_device_warns(
     convert: Convert, models: Path, vectors: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
-    convert(models / "collapsing.keras", "--calibration", vectors, "--preset", "raw", "--force")
+    convert(models / "collapsing.keras", "--calibration", vectors, "--preset", "raw", "--force", "--no-rescue")
     spec = resolve(tmp_path / "out.tflite")
     assert spec.provenance is not None
     assert "converted with --force" in spec.provenance["warning"]

@@ -1,0 +1,184 @@
+"""Quantise the float network: the usual way first, and with ``--rescue`` the ways that cost more, until one passes."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from converters.arrays import Array, read_array
+from converters.artifact import int8_macs
+from converters.calibration import Plan
+from converters.child import Child, StepReport
+from converters.gate import Verdict, judge
+from converters.options import CALIBRATED, Options
+from converters.progress import Progress
+from converters.rescue.ladder import climb
+from converters.rescue.ranges import RANGE_METHODS
+from converters.rescue.recipe import Candidate, LayerError, Recipe, TensorRange
+from edge_runtime.errors import EngineError, ModelError
+from edge_runtime.model_file import read_model
+
+_LEAST_TRIED: Final = 4
+"""Held-back samples without which nothing is compared before the verdict: the usual ranges are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One quantised network that is worth judging."""
+
+    path: Path
+    ranges: tuple[TensorRange, ...] = ()
+    candidate: Candidate | None = None
+
+
+class Quantization:
+    """The children that quantise one float network and try the results. A context manager; one thread."""
+
+    def __init__(
+        self, options: Options, *, source: Path, plan: Plan, classifier: bool, folder: Path, progress: Progress
+    ) -> None:
+        self._options = options
+        self._source = source
+        self._plan = plan
+        self._classifier = classifier
+        self._folder = folder
+        self._progress = progress
+        self._stack = ExitStack()
+        self._right: list[Array] = []
+        self._attempts: dict[Recipe, Attempt] = {}
+        self._title = f"quantising ({options.quantize})"
+        counted = lambda done, total: progress(self._title, done, total)  # noqa: E731
+        self._quantizer = Child("quantizer", folder=folder, title="quantise", on_count=counted)
+        self._runner = Child("tflite_model", folder=folder / "trial", title="try quantised models")
+
+    def __enter__(self) -> Self:
+        """Start the quantiser's process."""
+        self._stack.enter_context(self._quantizer)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the processes."""
+        self._stack.__exit__(kind, error, at)
+
+    @property
+    def reports(self) -> tuple[StepReport, ...]:
+        """Return what quantising and trying cost so far."""
+        return tuple(child.report for child in (self._quantizer, self._runner) if child.report.seconds)
+
+    def table(self, chosen: Attempt) -> tuple[Candidate, ...]:
+        """Return what was measured of every recipe that was tried, in order; one of them was chosen."""
+        rows = [attempt for attempt in self._attempts.values() if attempt.candidate is not None]
+        return tuple(replace(one.candidate, chosen=one.path == chosen.path) for one in rows if one.candidate)
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Yield quantised networks until the consumer has one that it takes; the last is the best of all.
+
+        Raises ModelError for a network that the quantiser does not take.
+        """
+        self._progress(self._title)
+        trial = self._plan.trial
+        if self._options.quantize not in CALIBRATED or trial is None or trial.count < _LEAST_TRIED:
+            yield self._made(Recipe())
+            return
+        (self._folder / "trial").mkdir(exist_ok=True)
+        self._stack.enter_context(self._runner)
+        self._right = self._run(self._source, "right")
+        methods = RANGE_METHODS if self._options.ranges == "auto" else (self._options.ranges,)
+        wide = self._options.quantize != "int16x8" and not self._options.edgetpu
+        for number, candidate in enumerate(climb(self._measured, self._worst_layers, methods=methods, wide=wide)):
+            yield self._attempts[candidate.recipe]
+            if number == 0 and self._options.rescue:
+                self._title = "rescuing: the gate refused the usual way"
+                self._progress(self._title)
+            elif number == 0:
+                return
+
+    def layer_errors(self, attempt: Attempt) -> tuple[LayerError, ...]:
+        """Return what each layer of an artifact has lost against float. Empty where there was no calibration."""
+        trial, seen = self._plan.trial, self._plan.calibration
+        if trial is None or seen is None:
+            return ()
+        recipe = attempt.candidate.recipe if attempt.candidate else Recipe()
+        reply = self._quantizer.call(
+            "layer_errors",
+            source=str(self._source),
+            artifact=str(attempt.path),
+            samples=str(seen.path),
+            trial=str(trial.path),
+            recipe=asdict(recipe),
+        )
+        return tuple(msgspec.convert(reply["layers"], list[LayerError]))
+
+    def _made(self, recipe: Recipe) -> Attempt:
+        if recipe in self._attempts:
+            return self._attempts[recipe]
+        seen = self._plan.calibration
+        path = self._folder / f"quantized{len(self._attempts)}.tflite"
+        reply = self._quantizer.call(
+            "quantize",
+            source=str(self._source),
+            output=str(path),
+            scheme=self._options.quantize,
+            samples=str(seen.path) if seen else None,
+            recipe=asdict(recipe),
+            plain_dense=self._options.edgetpu,
+        )
+        self._attempts[recipe] = Attempt(path, tuple(msgspec.convert(reply["ranges"], list[TensorRange])))
+        return self._attempts[recipe]
+
+    def _measured(self, recipe: Recipe) -> Candidate:
+        """Return what a recipe loses over the held-back calibration samples."""
+        trial = self._plan.trial
+        assert trial is not None
+        try:
+            attempt = self._made(recipe)
+            verdict = self._judged(attempt.path)
+        except (ModelError, EngineError) as error:
+            if not self._attempts or recipe == Recipe():
+                raise
+            unusable = Candidate(recipe, 0, 0.0, trial.count, -200.0, None, None, (f"does not run: {error}",))
+            self._attempts[recipe] = Attempt(self._source, candidate=unusable)
+            return unusable
+        candidate = Candidate(
+            recipe=recipe,
+            size_bytes=attempt.path.stat().st_size,
+            int8_macs=round(int8_macs(read_model(attempt.path)), 4),
+            samples=trial.count,
+            sqnr_db=verdict.sqnr_db,
+            agreement=verdict.agreement,
+            accuracy=verdict.accuracy.after if verdict.accuracy else None,
+            failures=verdict.failures,
+        )
+        self._attempts[recipe] = replace(attempt, candidate=candidate)
+        return candidate
+
+    def _judged(self, path: Path) -> Verdict:
+        assert self._plan.trial is not None
+        names = [f"{number}" for number in range(len(self._right))]
+        targets = self._plan.trial.targets if self._classifier else None
+        return judge(names, self._right, self._run(path, "tried"), classifier=self._classifier, targets=targets)
+
+    def _run(self, path: Path, stem: str) -> list[Array]:
+        assert self._plan.trial is not None
+        folder = str(self._folder / "trial")
+        reply = self._runner.call("run", model=str(path), samples=str(self._plan.trial.path), folder=folder, stem=stem)
+        return [read_array(output) for output in reply["outputs"]]
+
+    def _worst_layers(self, recipe: Recipe) -> list[str]:
+        self._progress(self._title)
+        trial, seen = self._plan.trial, self._plan.calibration
+        assert trial is not None
+        assert seen is not None
+        reply = self._quantizer.call(
+            "alone",
+            source=str(self._source),
+            samples=str(seen.path),
+            trial=str(trial.path),
+            scheme=self._options.quantize,
+            recipe=asdict(recipe),
+        )
+        return [str(name) for name, _ in reply["layers"]]

@@ -1,0 +1,1 @@
+"""What is tried when an int8 artifact lost too much: ranges, equalisation, bias correction, layers in more bits."""

@@ -1,0 +1,106 @@
+"""Models rewritten before and after the quantiser, where it or the interpreter would stumble."""
+
+from typing import Any, Final
+
+from edge_runtime.model_file import parse_model
+
+_SPLITTING: Final = frozenset({49, 88, 102})
+"""SPLIT, UNPACK, SPLIT_V: their outputs are parts of one input and have its scale."""
+_DEQUANTIZE: Final = 6
+_QUANTIZE: Final = 114
+_INT8, _INT16, _FLOAT = 9, 7, 0
+
+
+def with_signature(content: bytes) -> bytes:
+    """Return the model with names for its inputs and outputs, by which the quantiser feeds it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if model.signatureDefs:
+        return content
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs, signature.outputs = (
+        [_named(schema, b"%s_%d" % (kind, number), index) for number, index in enumerate(tensors)]
+        for kind, tensors in ((b"input", graph.inputs), (b"output", graph.outputs))
+    )
+    model.signatureDefs = [signature]
+    return packed(model)
+
+
+def with_alike_parts(content: bytes) -> bytes:
+    """Give the parts of a split tensor that nobody reads the type of the others.
+
+    The quantiser leaves them in float, and the interpreter then refuses the operator. A recurrence that is written
+    out has one: the first step's forget gate.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    parsed = parse_model(content, "the quantised model")
+    read = {index for operator in parsed.operators for index in operator.inputs} | set(parsed.outputs)
+    strays = [
+        (index, whole)
+        for operator in parsed.operators
+        if operator.code.builtin in _SPLITTING
+        for whole in [place for place in operator.inputs if parsed.tensors[place].scales.size]
+        for index in operator.outputs
+        if index not in read and not parsed.tensors[index].scales.size
+    ]
+    if not strays:
+        return content
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    tensors = model.subgraphs[0].tensors
+    for index, whole in strays:
+        tensors[index].type, tensors[index].quantization = tensors[whole].type, tensors[whole].quantization
+    return packed(model)
+
+
+def with_wide_steps(content: bytes) -> bytes:
+    """Write the step from int8 to int16 as one to float and one to int16: LiteRT's QUANTIZE has no kernel for it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    steps = [operator for operator in graph.operators if codes[operator.opcodeIndex] == _QUANTIZE]
+    steps = [step for step in steps if _types(graph, step) == (_INT8, _INT16)]
+    if not steps:
+        return content
+    if _DEQUANTIZE not in codes:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = _DEQUANTIZE
+        code.version = 2
+        model.operatorCodes.append(code)
+        codes.append(_DEQUANTIZE)
+    for step in steps:
+        source = graph.tensors[step.inputs[0]]
+        between = schema.TensorT()
+        between.name, between.shape, between.type = source.name + b"_between", source.shape, _FLOAT
+        between.shapeSignature, between.buffer = source.shapeSignature, 0
+        graph.tensors.append(between)
+        first = schema.OperatorT()
+        first.opcodeIndex = codes.index(_DEQUANTIZE)
+        first.inputs, first.outputs = [step.inputs[0]], [len(graph.tensors) - 1]
+        graph.operators.insert(graph.operators.index(step), first)
+        step.inputs = [len(graph.tensors) - 1]
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
+    """Return a ``ModelT`` as a file."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _types(graph: Any, operator: Any) -> tuple[int, int]:
+    return graph.tensors[operator.inputs[0]].type, graph.tensors[operator.outputs[0]].type
+
+
+def _named(schema: Any, name: bytes, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry

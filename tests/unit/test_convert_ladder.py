@@ -1,0 +1,77 @@
+"""The ladder: cheapest first, no further than needed, the best at the end."""
+
+from collections.abc import Callable, Sequence
+
+from converters.rescue.ladder import climb
+from converters.rescue.recipe import Candidate, Recipe
+
+Score = Callable[[Recipe], float]
+
+
+def measured(score: Score, tried: list[Recipe], *, mark: float = 20.0) -> Callable[[Recipe], Candidate]:
+    def measure(recipe: Recipe) -> Candidate:
+        tried.append(recipe)
+        ratio = score(recipe)
+        failures = () if ratio >= mark else ("too little",)
+        return Candidate(recipe, 1000, 1.0, 20, ratio, None, None, failures)
+
+    return measure
+
+
+def worst(recipe: Recipe) -> Sequence[str]:
+    return [f"layer{number}" for number in range(5)]
+
+
+def refuse(recipe: Recipe) -> Sequence[str]:
+    raise AssertionError("nobody needed the layers")
+
+
+def test_the_best_ranges_come_first() -> None:
+    scores = {"minmax": 25.0, "percentile": 31.0, "mse": 28.0}
+    tried: list[Recipe] = []
+    first = next(climb(measured(lambda recipe: scores[recipe.ranges], tried), refuse))
+    assert first.recipe == Recipe(ranges="percentile")
+    assert [recipe.ranges for recipe in tried] == ["minmax", "percentile", "mse", "percentile"]
+
+
+def test_corrected_biases_are_taken_where_they_help() -> None:
+    tried: list[Recipe] = []
+    first = next(climb(measured(lambda recipe: 25.0 + recipe.bias_corrected, tried), refuse))
+    assert first.recipe.bias_corrected
+
+
+def test_equalisation_is_tried_before_any_layer_leaves_int8() -> None:
+    tried: list[Recipe] = []
+    rungs = climb(measured(lambda recipe: 30.0 if recipe.equalized else 3.0, tried), refuse)
+    assert not next(rungs).passed
+    assert next(rungs).recipe.equalized
+    assert not any(recipe.wide or recipe.in_float for recipe in tried)
+
+
+def test_layers_are_widened_one_by_one_and_then_put_in_float() -> None:
+    tried: list[Recipe] = []
+    rungs = climb(measured(lambda recipe: 25.0 if len(recipe.in_float) == 4 else 3.0, tried), worst)
+    next(rungs)
+    assert next(rungs).recipe.in_float == ("layer0", "layer1", "layer2", "layer3")
+    counts = [(len(recipe.wide), len(recipe.in_float)) for recipe in tried if recipe.wide or recipe.in_float]
+    assert counts == [(1, 0), (2, 0), (4, 0), (0, 1), (0, 2), (0, 4)]
+
+
+def test_sixteen_bits_can_be_left_out() -> None:
+    tried: list[Recipe] = []
+    list(climb(measured(lambda recipe: 3.0, tried), worst, wide=False))
+    assert not any(recipe.wide for recipe in tried)
+
+
+def test_where_nothing_passes_the_best_of_all_comes_last() -> None:
+    def score(recipe: Recipe) -> float:
+        return 19.0 if recipe.equalized and recipe.ranges == "mse" and not recipe.in_float else 3.0
+
+    *_, last = climb(measured(score, []), worst)
+    assert last.recipe == Recipe(ranges="mse", equalized=True)
+    assert not last.passed
+
+
+def test_a_recipe_is_told_in_words() -> None:
+    recipe = Recipe("mse", equalized=True, bias_corrected=True, wide=("a",), in_float=("b", "c"))
+    assert recipe.describe() == "mse ranges, equalised, biases corrected, 1 layer in int16, 2 layers in float"
