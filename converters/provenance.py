@@ -33,6 +33,8 @@ def provenance_facts(options: Options, result: ConversionResult, *, kind: str) -
         "calibration_samples": result.calibration.samples if result.calibration else 0,
         "tools": _versions(kind),
     }
+    chosen = [row.recipe.describe() for row in result.candidates if row.chosen]
+    facts |= {"recipe": chosen[0]} if chosen else {}
     marks = ["calibrated with random inputs, its ranges are guesses"] if options.calibrated_at_random else []
     marks += [f"converted with --force: {failure}" for failure in result.verdict.failures]
     return facts | ({"warning": "; ".join(marks)} if marks else {})

@@ -107,6 +107,17 @@ def outputs(content: bytes, samples: str | Path) -> list[Array]:
     return [np.stack(kept) for kept in rows]
 
 
+def runs_at_all(content: bytes) -> bool:
+    """Return whether the interpreter takes a model."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_content=content).allocate_tensors()
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
 def comparable(content: bytes) -> dict[str, Callable[[Read], Array]]:
     """Return, by name, how to read each computed tensor of a quantised model as numbers."""
     model = parse_model(content, "the quantised model")

@@ -16,7 +16,7 @@ from converters.rescue import bias_correction, equalization
 from converters.rescue.network import FloatNetwork
 from converters.rescue.ranges import Observed, chosen_range, clipped_share
 from converters.rescue.recipe import LayerError, Recipe, TensorRange
-from converters.steps import counting, observer, repairs
+from converters.steps import counting, integer_kernels, observer, repairs
 from edge_runtime.analysis.operator_names import operator_name
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.model_file import parse_model
@@ -70,7 +70,7 @@ class Session:
         """Return the network as a recipe wants its weights, and what its tensors hold over the samples."""
         key = (source, equalized, corrected)
         if key not in self._prepared:
-            content = repairs.with_signature(Path(source).read_bytes())
+            content = repairs.with_signature(integer_kernels.with_products(Path(source).read_bytes()))
             if equalized:
                 content = _equalized(content, samples)
             seen = observer.observe(content, samples)
@@ -172,7 +172,11 @@ def _quantized(
     except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
         raise ModelError(f"the quantiser does not take this network: {' '.join(str(error).split())}") from error
     assert result.quantized_model is not None
-    return repairs.with_wide_steps(repairs.with_alike_parts(bytes(result.quantized_model)))
+    quantized = repairs.with_wide_steps(repairs.with_alike_parts(bytes(result.quantized_model)))
+    if scheme == "int16x8" or only is not None or not limits:
+        return quantized
+    whole = integer_kernels.with_integer_kernels(quantized, limits, without=recipe.in_float + recipe.wide)
+    return whole if observer.runs_at_all(whole) else quantized
 
 
 def _statistics(content: bytes, limits: Mapping[str, tuple[float, float]]) -> dict[str, Any]:

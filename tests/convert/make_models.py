@@ -3,6 +3,7 @@
 python make_models.py FOLDER
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import onnx
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
+
+import edge_runtime
 
 
 def sequential(*parts: keras.Layer, shape: tuple[int | None, ...]) -> keras.Model:
@@ -25,6 +28,47 @@ def collapsing() -> keras.Model:
     second[0] = 0.0
     model.set_weights([first, bias, second, last])
     return model
+
+
+def collapsed_digits(folder: Path) -> None:
+    """Write a digit classifier whose channels were scaled apart by up to 1000 between its layers, and its pictures.
+
+    Trained for seconds. In float it answers as before; in int8 the small channels drown in the scale of the large ones.
+    """
+    data = np.load(Path(edge_runtime.__file__).with_name("demo") / "digits.npz")
+    pictures = (data["images"][..., None] * 15).astype(np.uint8)
+    np.savez(folder / "digits.npz", x=pictures, y=data["labels"])
+    convolutions = [
+        layers.Conv2D(16, 3, activation="relu"),
+        layers.Conv2D(24, 3, activation="relu"),
+        layers.Conv2D(24, 1, activation="relu"),
+    ]
+    model = sequential(
+        layers.Rescaling(1 / 127.5, offset=-1.0), *convolutions, layers.Flatten(), layers.Dense(10), shape=(8, 8, 1)
+    )
+    model.compile(keras.optimizers.Adam(0.005), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(pictures, data["labels"], epochs=40, verbose=0)
+    generator = np.random.default_rng(0)
+    for layer, following in itertools.pairwise(convolutions):
+        kernel, bias = layer.get_weights()
+        factors = 10.0 ** generator.uniform(-3.0, 0.0, len(bias))
+        layer.set_weights([kernel * factors, bias * factors])
+        kernel, bias = following.get_weights()
+        following.set_weights([kernel / factors[:, None], bias])
+    model.save(folder / "collapsed_digits.keras")
+
+
+def unfused() -> keras.Model:
+    """Activations that the quantiser does not know, or that were not fused."""
+    entry = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3)(entry)
+    x = layers.LeakyReLU(0.1)(x)
+    x = keras.ops.negative(layers.Conv2D(8, 1)(x))
+    x = layers.ELU()(keras.ops.relu6(x))
+    x = layers.PReLU(shared_axes=[1, 2], alpha_initializer="uniform")(layers.Conv2D(8, 1)(x))
+    x = keras.ops.abs(layers.Conv2D(8, 1)(x))
+    x = keras.ops.exp(-x)
+    return keras.Model(entry, layers.Dense(4)(layers.Flatten()(x)))
 
 
 def broken() -> keras.Model:
@@ -74,6 +118,8 @@ def write_onnx(path: Path, kind: str, *, batch: object = 1, side: object = 8, **
 def main(folder: Path) -> None:
     keras.utils.set_random_seed(1)
     collapsing().save(folder / "collapsing.keras")
+    collapsed_digits(folder)
+    unfused().save(folder / "unfused.keras")
     broken().save(folder / "broken.keras")
     two_inputs().save(folder / "two_inputs.keras")
     sequential(layers.Lambda(lambda x: x + 1), layers.Dense(2), shape=(8,)).save(folder / "lambda.keras")

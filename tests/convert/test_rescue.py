@@ -1,0 +1,56 @@
+"""A network that int8 destroys is found out, and brought back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.cli import main
+from edge_runtime import load
+
+pytestmark = [pytest.mark.convert, pytest.mark.usefixtures("convertible")]
+
+
+@pytest.fixture
+def flags(models: Path, tmp_path: Path) -> list[str]:
+    data = str(models / "digits.npz")
+    output = str(tmp_path / "digits.tflite")
+    return [str(models / "collapsed_digits.keras"), "-o", output, "--calibration", data, "--eval", data, "--json", "-q"]
+
+
+def test_a_collapsed_network_is_equalised_until_it_passes(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags, "--no-rescue"]) == 3
+    refused = json.loads(capsys.readouterr().out)
+    assert not any(row["recipe"]["equalized"] for row in refused["candidates"])
+    assert not (tmp_path / "digits.tflite").exists()
+
+    assert main(flags) == 0
+    result = json.loads(capsys.readouterr().out)
+    before, after = refused["verdict"], result["verdict"]
+    assert before["agreement"] < 0.9
+    assert after["agreement"] >= 0.95
+    assert after["accuracy"]["after"] >= after["accuracy"]["before"] - 0.02
+    assert after["samples"] == 100  # of 200, 80 calibrated and 20 tried the candidates
+    assert result["float_operators"] == 0
+    (chosen,) = [row for row in result["candidates"] if row["chosen"]]
+    assert chosen["recipe"]["equalized"]
+    assert chosen["int8_macs"] == 1.0
+    assert any(error["sqnr_db"] < 60 for error in result["layer_errors"])
+    assert {"low", "high", "seen", "clipped_share"} <= set(result["ranges"][0])
+    with load(tmp_path / "digits.tflite") as model:
+        assert model.spec.provenance is not None
+        assert "equalised" in model.spec.provenance["recipe"]
+
+
+def test_activations_that_were_not_fused_are_computed_in_int8(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8))
+    flags = ["--calibration", str(tmp_path / "x.npy"), "--preset", "tf", "--task", "raw", "--json", "-q"]
+    assert main([str(models / "unfused.keras"), "-o", str(tmp_path / "out.tflite"), *flags]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["float_operators"] == 0
+    assert result["verdict"]["outputs"][0]["sqnr_db"] > 25
