@@ -1,6 +1,7 @@
 """Arrays that travel between processes as files."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,14 @@ def read_array(path: str | Path) -> Array:
     """Return an array, mapped and not loaded where it is large."""
     array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def split_sample(row: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Return the inputs of one sample, which is all of them flattened, one after the other."""
+    flat = np.asarray(row).reshape(-1)
+    inputs, start = [], 0
+    for shape in shapes:
+        size = math.prod(shape)
+        inputs.append(flat[start : start + size].reshape(shape))
+        start += size
+    return inputs

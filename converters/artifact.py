@@ -87,7 +87,7 @@ def describe(
     described = Described(
         name=spec.identity.name,
         version=spec.identity.version,
-        input_name=spec.inputs[0].name,
+        input_names=[one.name for one in spec.inputs],
         output_names=output_names,
         input=spec.input,
         input_range=Range(seen.low, seen.high) if seen else None,
@@ -103,6 +103,9 @@ def describe(
 def statistics(name: str, values: Array) -> dict[str, Any]:
     """Return what is kept of a tensor over the calibration samples, to tell drift later."""
     numbers = np.asarray(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        return {"name": name}
     return {
         "name": name,
         "min": float(numbers.min()),

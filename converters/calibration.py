@@ -9,6 +9,7 @@ import numpy as np
 from converters.options import CALIBRATED, RANDOM, Options
 from converters.readers import open_labelled_pool, open_pool
 from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, sample_shape, spread
+from converters.tensor_model import TensorFeeder, random_tensors
 from edge_runtime.errors import UsageError
 
 MOST_COMPARED: Final = 200
@@ -34,7 +35,7 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
+def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Plan:
     """Read the samples. Raises UsageError when there are too few, or none but those used for calibration."""
     pool = _calibration_pool(options, feeder)
     warnings: list[str] = []
@@ -58,12 +59,14 @@ def plan(options: Options, feeder: Feeder, *, folder: Path) -> Plan:
         )
     used = frozenset().union(*(one.keys for one in (drawn, trial) if one is not None))
     if options.evaluation is not None:
+        if isinstance(feeder, TensorFeeder):
+            raise UsageError("--eval scores pictures and windows; a model that is fed tensors is compared only")
         labelled = open_labelled_pool(options.evaluation, feeder)
         compared = draw(labelled, range(labelled.count), folder / "compared.npy", without=used)
         warnings += _skipped(compared, labelled)
         check_labels(compared, feeder)
         return Plan(_name(pool), drawn, trial, compared, f"{labelled.where} (labelled)", tuple(warnings))
-    source = pool if pool is not None and rest else random_pool(feeder.spec, _RANDOM_COMPARED)
+    source = pool if pool is not None and rest else _random(feeder)
     indices = [rest[place] for place in spread(len(rest), MOST_COMPARED)] if rest else list(range(source.count))
     compared = draw(source, indices, folder / "compared.npy", without=used)
     check_labels(compared, feeder)
@@ -108,7 +111,7 @@ def _draw_trial(pool: Pool, indices: list[int], path: Path, *, without: frozense
         return None
 
 
-def check_labels(drawn: Drawn, feeder: Feeder) -> None:
+def check_labels(drawn: Drawn, feeder: Feeder | TensorFeeder) -> None:
     """Refuse class ids that a classifier does not have. Raises UsageError."""
     spec, targets = feeder.spec, drawn.targets
     if spec.task not in {"classify", "audio"} or targets is None:
@@ -121,9 +124,17 @@ def check_labels(drawn: Drawn, feeder: Feeder) -> None:
         raise UsageError(f"labels from {found}, the model's classes are 0 to {classes - 1}")
 
 
-def _calibration_pool(options: Options, feeder: Feeder) -> Pool | None:
+def _random(feeder: Feeder | TensorFeeder) -> Pool:
+    if isinstance(feeder, TensorFeeder):
+        return random_tensors(feeder.spec, _RANDOM_COMPARED)
+    return random_pool(feeder.spec, _RANDOM_COMPARED)
+
+
+def _calibration_pool(options: Options, feeder: Feeder | TensorFeeder) -> Pool | None:
     if options.calibration is None or (options.calibration == RANDOM and options.quantize not in CALIBRATED):
         return None
+    if isinstance(feeder, TensorFeeder):
+        return feeder.open(options.calibration)
     return open_pool(options.calibration, feeder)
 
 

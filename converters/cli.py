@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from converters import checking, summary
+from converters import checking, estimate, summary
 from converters.conversion import convert
 from converters.options import PRESETS, SCHEMES, Options
 from converters.progress import open_display
@@ -21,7 +21,11 @@ INTERRUPTED: Final = 130
 _EXAMPLE: Final = """example:
   edge-convert model.keras -o model.tflite --calibration photos/ --preset tf --labels labels.txt --eval labelled/
   edge-convert --check photo.jpg model.tflite --source model.keras
+  edge-convert architecture.keras --estimate --device pi-4b-64 --fps 15
 """
+
+
+Shape = tuple[int, ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     try:
+        if args.estimate:
+            return _estimate(args)
+        estimate.refuse_without(args)
         return _check(args) if args.check else _convert(args)
     except GateError as refusal:
         _show(args, refusal.result)
@@ -68,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_samples(parser)
     _add_preprocessing(parser)
     _add_identity(parser)
+    estimate.add_arguments(parser)
     return parser
 
 
@@ -95,7 +103,13 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--layout", choices=("NHWC", "NCHW"))
     add("--window", type=_window, metavar="LENGTHxCHANNELS", help="the input is a window of samples, no picture")
     add("--sample-rate", type=float, metavar="HZ")
-    add("--input-shape", type=_shape, metavar="1,H,W,C", help="for a model whose shape is open, in its own layout")
+    add(
+        "--input-shape",
+        type=_shape,
+        action="append",
+        metavar="[NAME:]1,H,W,C",
+        help="for a model whose shape is open, in its own layout; once per input where there are several",
+    )
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +146,7 @@ def options_of(args: argparse.Namespace) -> Options:
         task=args.task,
         name=args.name,
         version=args.model_version,
-        input_shape=args.input_shape,
+        input_shape=_input_shape(args.input_shape),
         edgetpu=args.edgetpu,
         ranges=args.ranges,
         rescue=args.rescue,
@@ -156,6 +170,12 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
+def _estimate(args: argparse.Namespace) -> int:
+    with open_display(quiet=args.quiet or args.json) as progress:
+        answer = estimate.answer(args, progress=progress)
+    return answer.show(args)
+
+
 def _show(args: argparse.Namespace, result: ConversionResult) -> None:
     _print(msgspec.json.encode(result.to_dict()).decode() if args.json else summary.text(result))
 
@@ -177,14 +197,28 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"numbers separated by commas, not {text!r}") from None
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str) -> tuple[str, Shape]:
+    """Return the input's name, empty where none is given, and its shape."""
+    name, _, sizes = text.rpartition(":")
     try:
-        shape = tuple(int(part) for part in text.split(","))
+        shape = tuple(int(part) for part in sizes.split(","))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3, not {text!r}")
-    return shape
+        raise argparse.ArgumentTypeError(f"sizes separated by commas, 1,224,224,3 or NAME:1,8, not {text!r}")
+    return name, shape
+
+
+def _input_shape(
+    given: list[tuple[str, tuple[int, ...]]] | None,
+) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    if not given:
+        return None
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
+    if any(not name for name, _ in given):
+        raise UsageError("--input-shape: with several of them each names its input, --input-shape NAME:1,8")
+    return dict(given)
 
 
 def _window(text: str) -> tuple[int, int]:

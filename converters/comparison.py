@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SAME_DB: Final = 200.0
 """Reported for outputs that are equal, where the ratio is infinite."""
+_NOTHING: Final = 1e-6
+"""So far from an output that is zero throughout is as good as zero: rounding of what cancels out."""
 _CONFIDENCE_Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
 
@@ -43,14 +45,20 @@ class PairedDifference:
 def sqnr_db(reference: Array, other: Array) -> float:
     """Return the signal to quantisation noise ratio, ``10 log10(sum(r^2) / sum((r - o)^2))``, at most SAME_DB.
 
-    Outputs that are not finite where the reference is have no ratio: -SAME_DB.
+    Where the reference is no number (the logarithm of a negative one) or infinite, the other must be the same, and only
+    the rest is compared. Outputs that are not finite where the reference is have no ratio: -SAME_DB.
     """
     wanted, got = (np.asarray(values, np.float64) for values in (reference, other))
+    finite = np.isfinite(wanted)
+    if not finite.all():
+        if not np.array_equal(wanted[~finite], got[~finite], equal_nan=True):
+            return -SAME_DB
+        wanted, got = wanted[finite], got[finite]
     if not np.isfinite(got).all():
         return -SAME_DB
     noise = float(np.sum((wanted - got) ** 2))
     signal = float(np.sum(wanted**2))
-    if noise == 0.0:
+    if noise <= wanted.size * _NOTHING**2 and (noise == 0.0 or signal == 0.0):
         return SAME_DB
     return max(-SAME_DB, min(SAME_DB, 10.0 * math.log10(signal / noise))) if signal else -SAME_DB
 
@@ -58,11 +66,13 @@ def sqnr_db(reference: Array, other: Array) -> float:
 def compare(name: str, reference: Array, other: Array) -> OutputDifference:
     """Return how far one output is from its reference, both (samples, ...) of the same shape."""
     wanted, got = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    both = np.isfinite(wanted) & np.isfinite(got)
+    numbers = wanted[np.isfinite(wanted)]
     return OutputDifference(
         name=name,
         sqnr_db=round(sqnr_db(wanted, got), 2),
-        max_error=float(np.max(np.abs(wanted - got), initial=0.0)),
-        reference_range=(float(wanted.min(initial=math.inf)), float(wanted.max(initial=-math.inf))),
+        max_error=float(np.max(np.abs(wanted[both] - got[both]), initial=0.0)),
+        reference_range=(float(numbers.min(initial=math.inf)), float(numbers.max(initial=-math.inf))),
     )
 
 

@@ -20,11 +20,10 @@ from converters.provenance import accuracy_facts, provenance_facts, source_sha25
 from converters.quantization import Attempt, Quantization
 from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import Calibration, ConversionResult, GateError
-from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
+from converters.tensor_model import feeder, input_statistics, reads_back
 from edge_runtime.errors import ModelError
-from edge_runtime.manifest import resolve
 from edge_runtime.model_file import parse_model, read_model
 from edge_runtime.types import ModelSpec
 
@@ -116,7 +115,7 @@ class _Conversion:
             artifact.refuse_bad_constants(model.file)
             spec, said = preprocessing.settle(options, model, folder=self._folder, progress=self._progress)
             self._progress("reading samples")
-            plan = calibration.plan(options, Feeder(spec), folder=self._folder)
+            plan = calibration.plan(options, feeder(spec), folder=self._folder)
             self._warnings += plan.warnings
             self._progress("running the source")
             arrangement = model.check(plan.compared)
@@ -239,8 +238,7 @@ class _Conversion:
         content = described(network)
         trial = self._folder / "artifact.tflite"
         trial.write_bytes(content)
-        opened = resolve(trial)
-        if opened.input != replace(source.spec.input, **_decided_by_tensor(opened)):
+        if not reads_back(trial, source.spec, manifest):
             raise ModelError("the artifact does not read back as it was described; this is a fault of edge-convert")
         result = self._compile(result, network, described)
         artifact.write_whole(self._options.output, content)
@@ -280,7 +278,7 @@ def _reference(source: _Source) -> dict[str, Any]:
     outputs = zip(source.names, source.outputs, strict=True)
     return {
         "samples": seen.count if seen else 0,
-        "inputs": [] if samples is None else [artifact.statistics(spec.inputs[0].name, samples)],
+        "inputs": [] if samples is None else input_statistics(spec, samples),
         "compared_samples": len(source.outputs[0]),
         "outputs": [artifact.statistics(name, values) for name, values in outputs],
     }
@@ -289,8 +287,3 @@ def _reference(source: _Source) -> dict[str, Any]:
 def _seen(plan: Plan, clipped: float) -> Calibration | None:
     seen = plan.calibration
     return Calibration(plan.where, seen.count, (seen.low, seen.high), clipped) if seen else None
-
-
-def _decided_by_tensor(opened: ModelSpec) -> dict[str, Any]:
-    """What of an input the tensor's type decides, and not the description."""
-    return {"raw": opened.input.raw} if hasattr(opened.input, "raw") else {}

@@ -1,6 +1,6 @@
 """What a conversion is asked to do, checked before anything heavy starts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -53,7 +53,8 @@ class Options:
     task: Task | None = None
     name: str | None = None
     version: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
+    """For a model whose shape is open; by the input's name where there are several."""
     edgetpu: bool = False
     """Check the network for an Edge TPU, and compile it where Google's compiler is installed."""
     ranges: Literal["auto", "minmax", "percentile", "mse"] = "auto"

@@ -11,11 +11,12 @@ from converters.arrays import read_array
 from converters.child import Child
 from converters.comparison import paired_difference, top1
 from converters.embed import embed_metadata
-from converters.options import PRESETS, Options
+from converters.options import CALIBRATED, PRESETS, Options
 from converters.progress import Progress
 from converters.readers import open_labelled_pool
 from converters.sample_pool import Drawn, Feeder, draw, spread
 from converters.source_check import FloatModel
+from converters.tensor_model import describe_tensors
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Overrides, resolve
 from edge_runtime.manifest_file import BUFFER_NAME, InputFacts, Manifest
@@ -35,6 +36,8 @@ def settle(options: Options, model: FloatModel, *, folder: Path, progress: Progr
 
     Raises UsageError when nothing says it, or for flags that do not fit the model.
     """
+    if model.tensors:
+        return describe_tensors(options, model.file), "none, tensors as they are"
     if options.preprocessing_given:
         return _resolved(options, model, folder), "given"
     if model.normalization is not None:
@@ -43,6 +46,9 @@ def settle(options: Options, model: FloatModel, *, folder: Path, progress: Progr
             raw, model, folder
         ), f"layer {model.normalization!r} of the source, which takes pixels of 0..255"
     spec = _resolved(options, model, folder)
+    if model.takes_anything and not isinstance(spec.input, ImageInput) and options.quantize not in CALIBRATED:
+        raw = replace(options, mean=(0.0,), std=(1.0,))
+        return _resolved(raw, model, folder), "none said: values as they are"
     if options.evaluation is None or not isinstance(spec.input, ImageInput):
         raise UsageError(f"{options.source.name}: {_ASK}")
     progress("finding the normalisation by the labelled pictures")

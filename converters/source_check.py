@@ -1,6 +1,7 @@
 """The source as a float ``.tflite``, and the proof that it is the same network."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from converters.gate import SAME_NETWORK_DB
 from converters.options import CALIBRATED, Options
 from converters.sample_pool import Drawn, sample_shape
 from converters.source_kind import MODULES
-from edge_runtime.errors import ModelError
+from converters.tensor_model import fed_as_tensors
+from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.model_file import ModelFile, read_model
 
 _PROBES: Final = 8
@@ -43,7 +45,13 @@ class FloatModel:
         """The source's outputs, in its own order."""
         self.normalization: str | None = facts["normalization"]
         """The layer at the entry that normalises pixels, if the source has one."""
-        shape = self.file.tensors[self.file.inputs[0]].shape
+        self.input_shapes = [self.file.tensors[index].shape for index in self.file.inputs]
+        self.tensors = fed_as_tensors(self.input_shapes)
+        """Whether a sample is the inputs as they are, flattened, and not a picture or a window."""
+        self._names_operators: bool = facts.get("names_operators", False)
+        self.takes_anything: bool = facts.get("takes_anything", False)
+        """Whether a model that is no picture's and of which nobody says more takes its values as they are."""
+        shape = self.input_shapes[0]
         self._shape = tuple(facts.get("shape") or shape)
         self._axes_choices = axes_between(self._shape, shape) if self._shape != shape else [tuple(range(len(shape)))]
         self._turned: _Turned | None = None
@@ -76,11 +84,21 @@ class FloatModel:
         self._turned = probed if probed.worst_db < best.worst_db else best
         if self._turned.worst_db < SAME_NETWORK_DB:
             worst = self._turned
+            probe = self._folder / "probe.npy"
             raise ModelError(
                 f"the converted float model is not the same network: output {self.names[worst.worst]!r} differs from "
-                f"the source's ({worst.worst_db:.1f} dB, {SAME_NETWORK_DB:g} dB are wanted); it is not handed over"
+                f"the source's ({worst.worst_db:.1f} dB, {SAME_NETWORK_DB:g} dB are wanted)"
+                f"{self._blamed(probe if worst is probed else samples.path)}; it is not handed over"
             )
         return best.outputs
+
+    def _blamed(self, samples: Path) -> str:
+        """Return a clause that names the first operator that differs, where the source can tell."""
+        assert self._turned is not None
+        if not self._names_operators:
+            return ""
+        reply = self._child.call("blame", samples=str(samples), axes=list(self._turned.axes))
+        return f"; the first operator that differs: {reply['operator']}"
 
     def _arranged(self, samples: Drawn, converted: list[Array]) -> _Turned:
         """Find the order of the input's axes with which source and converted model agree best."""
@@ -101,14 +119,14 @@ class FloatModel:
 
         Where the source itself gives no numbers for them there is nothing to compare.
         """
-        shape = sample_shape(self.file.tensors[self.file.inputs[0]].shape)
+        shape = sample_shape(self.input_shapes[0])
+        if self.tensors:
+            shape = (sum(math.prod(one) for one in self.input_shapes),)
         path = self._folder / "probe.npy"
         np.save(path, np.random.default_rng(1).standard_normal((_PROBES, *shape)).astype(np.float32))
         try:
             source = self._source_outputs(path, turned.axes)
         except ModelError:
-            return turned
-        if not all(np.isfinite(output).all() for output in source):
             return turned
         return _same_arrangement(source, self._converted_outputs(child, path), turned)
 
@@ -122,8 +140,15 @@ class FloatModel:
         assert self._turned is not None
         return {
             "input": list(self._turned.axes),
+            "inputs": [self._input_facts(index) for index in self.file.inputs],
             "outputs": [{"source": self.names[one.source], "axes": list(one.axes)} for one in arrangement],
         }
+
+    def _input_facts(self, index: int) -> dict[str, Any]:
+        assert self._turned is not None
+        tensor = self.file.tensors[index]
+        axes = range(len(tensor.shape)) if self.tensors else self._turned.axes
+        return {"source": tensor.name, "shape": list(tensor.shape), "axes": list(axes)}
 
     def _source_outputs(self, samples: Path, axes: tuple[int, ...]) -> list[Array]:
         reply = self._child.call("run", samples=str(samples), folder=str(self._folder), axes=list(axes))
@@ -152,8 +177,14 @@ def _same_arrangement(source: list[Array], converted: list[Array], turned: _Turn
 def convert_source(options: Options, *, kind: str, folder: Path) -> Iterator[FloatModel]:
     """Convert the source in a child process that stays until the block ends. Raises ModelError, UsageError."""
     path = folder / "float.tflite"
-    shape = list(options.input_shape) if options.input_shape else None
+    given = options.input_shape
+    shape = dict(given) if isinstance(given, Mapping) else list(given) if given else None
+    more = {"window": list(options.window) if options.window else None} if kind == "onnx" else {}
+    if isinstance(shape, dict) and kind != "onnx":
+        raise UsageError(f"--input-shape NAME:...: {options.source.name} has one input; give its sizes alone")
     with Child(MODULES[kind], folder=folder, title=f"convert {kind}") as child:
         unroll = options.quantize in CALIBRATED
-        facts = child.call("convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll)
+        facts = child.call(
+            "convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll, **more
+        )
         yield FloatModel(child, path=path, folder=folder, facts=facts)

@@ -26,11 +26,12 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the metadata says of a model with one input."""
+    """What the metadata says of a model."""
 
     name: str
     version: str | None
-    input_name: str
+    input_names: Sequence[str]
+    """Of several inputs each is described by its name, and its numbers are taken as they are."""
     output_names: Sequence[str]
     input: ImageInput | WindowInput
     input_range: Range | None = None
@@ -48,7 +49,7 @@ def metadata_buffer(described: Described) -> bytes:
         [
             None,
             None,
-            writer.tables([_input(writer, described)]),
+            writer.tables([_input(writer, described, name) for name in described.input_names]),
             writer.tables([_output(writer, described, index) for index in range(len(described.output_names))]),
         ]
     )
@@ -67,14 +68,15 @@ def metadata_buffer(described: Described) -> bytes:
     return writer.finish(root)
 
 
-def _input(writer: "_Writer", described: Described) -> int:
-    source, limits = described.input, described.input_range
+def _input(writer: "_Writer", described: Described, name: str) -> int:
+    source = described.input
+    limits = described.input_range if len(described.input_names) == 1 else None
     normalization = writer.table([writer.floats(source.mean), writer.floats(source.std)])
     unit = writer.union(_NORMALIZATION, normalization)
     stats = writer.table([writer.floats([limits.high]), writer.floats([limits.low])]) if limits else None
     return writer.table(
         [
-            writer.text(described.input_name),
+            writer.text(name),
             None,
             None,
             _content(writer, source),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_runtime.config import HomeAssistantSection
 from edge_runtime.connect import BrokerLink
+from edge_runtime.store.atomic import replace_file
 from edge_runtime.telemetry.resources import Resources
 from edge_runtime.telemetry.throttling import Throttling
 from edge_runtime.types import ImageInput, ModelSpec
@@ -40,7 +41,7 @@ def announce(
         HomeAssistant(link.bus, device=device, streams=(), config=Config(prefix=mark.read_text())).remove()
         mark.unlink()
         return lambda: None
-    mark.write_text(section.prefix)
+    replace_file(mark, section.prefix.encode())
     announced = HomeAssistant(
         link.bus,
         device=device,

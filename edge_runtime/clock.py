@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
+_UNSYNCHRONISED = 5  # TIME_ERROR, sys/timex.h
+
 
 def monotonic_ns() -> int:
     """Return CLOCK_MONOTONIC in nanoseconds; the clock that V4L2 stamps its buffers with."""
@@ -28,6 +30,22 @@ def rfc3339(wall: int) -> str:
 def _to_the_second(seconds: int) -> str:
     """Return the part that all predictions of one second have in common; formatting it costs as much as the rest."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def is_synchronised() -> bool | None:
+    """Tell whether something keeps the wall clock right (adjtimex(2), which knows of every program that does).
+
+    None where the kernel does not say. About a microsecond; the first call loads ``ctypes``.
+    """
+    import ctypes
+
+    try:
+        adjtimex = ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError):
+        return None
+    # struct timex has 208 bytes at most, and a request that is all zeros sets nothing.
+    state = int(adjtimex(ctypes.create_string_buffer(512)))
+    return None if state < 0 else state != _UNSYNCHRONISED
 
 
 def now_rfc3339() -> str:

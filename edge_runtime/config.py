@@ -51,9 +51,9 @@ class PublishSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class CommandsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[commands]``: which commands are taken from the broker."""
+    """``[commands]``: which commands are taken from the broker; whoever may publish there may send them."""
 
-    allow: tuple[Literal["ping", "snapshot", "stop", "restart"], ...] = ("ping", "snapshot")
+    allow: tuple[Literal["ping", "snapshot", "stop", "restart"], ...] = ("ping",)
 
 
 class HomeAssistantSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,7 +80,13 @@ def connect(section: Mapping[str, Any], *, device: str, state: Path) -> Iterator
 def _outbox(config: BrokerConfig, state: Path) -> Any:
     if config.outbox is False:
         return None
+    from edge_runtime.mqtt._outbox_schema import Limits
     from edge_runtime.mqtt.outbox import Outbox
 
     limits = config.outbox if isinstance(config.outbox, OutboxConfig) else OutboxConfig()
-    return Outbox(state / OUTBOX_FILE, max_bytes=limits.max_bytes, max_age_s=limits.max_age_s)
+    return Outbox(
+        state / OUTBOX_FILE,
+        max_bytes=limits.max_bytes,
+        max_age_s=limits.max_age_s,
+        events=Limits(limits.events_max_bytes, limits.events_max_age_s),
+    )

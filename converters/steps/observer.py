@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.arrays import Array, read_array
+from converters.arrays import Array, read_array, split_sample
 from converters.rescue.ranges import ChannelStatistics, Observed
 from converters.steps import counting
 from edge_runtime.model_file import parse_model
@@ -84,9 +84,8 @@ def runs(content: bytes, samples: str | Path) -> Iterator[Read]:
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]
     for sample in read_array(samples):
-        interpreter.set_tensor(entry["index"], _fed(sample, entry))
+        _feed(interpreter, sample)
         interpreter.invoke()
         yield interpreter.get_tensor
 
@@ -97,10 +96,9 @@ def outputs(content: bytes, samples: str | Path) -> list[Array]:
 
     interpreter = Interpreter(model_content=content, num_threads=_THREADS)
     interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]
     rows: list[list[Array]] = [[] for _ in interpreter.get_output_details()]
     for sample in read_array(samples):
-        interpreter.set_tensor(entry["index"], _fed(sample, entry))
+        _feed(interpreter, sample)
         interpreter.invoke()
         for kept, output in zip(rows, interpreter.get_output_details(), strict=True):
             kept.append(_numbers(interpreter.get_tensor(output["index"]), *output["quantization"]))
@@ -140,9 +138,15 @@ def _numbers(values: Array, scale: float, zero_point: int) -> Array:
     return np.asarray((values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values)
 
 
-def _fed(sample: Array, entry: dict[str, Any]) -> Array:
-    """Return a float sample as the input's type wants it."""
-    value = sample.reshape(entry["shape"])
+def _feed(interpreter: Any, sample: Array) -> None:
+    entries = interpreter.get_input_details()
+    values = split_sample(sample, [tuple(entry["shape"]) for entry in entries])
+    for entry, value in zip(entries, values, strict=True):
+        interpreter.set_tensor(entry["index"], _fed(value, entry))
+
+
+def _fed(value: Array, entry: dict[str, Any]) -> Array:
+    """Return a float input as its type wants it."""
     scale, zero_point = entry["quantization"]
     if not scale:
         return np.ascontiguousarray(value, np.float32)

@@ -1,157 +1,103 @@
-"""ONNX models: to float ``.tflite`` through onnx2tf's direct backend, and run by onnxruntime."""
+"""ONNX models: to float ``.tflite``, and run as they came."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from converters.arrays import read_array, write_arrays
-from edge_runtime.errors import ModelError, UsageError
-from edge_runtime.model_file import CUSTOM, read_model
-
-_FLOAT: Final = 1
-"""``TensorProto.FLOAT``."""
-_NAMED_AT_MOST: Final = 6
+from converters.arrays import Array, read_array, split_sample, write_arrays
+from converters.steps import counting
+from converters.steps.onnx_blame import first_wrong
+from converters.steps.onnx_inputs import Shape, fixed_inputs, import_onnx, load, takes_pictures
+from converters.steps.onnx_lowering import Lowering, NotConvertedError, lower, settled
+from converters.steps.onnx_source import Source
+from edge_runtime.errors import ModelError
 
 
 class Session:
     """One model: converted, then run on the samples."""
 
     def __init__(self) -> None:
-        self._path = ""
-        self._input = ""
+        self._model: Any = None
+        self._shapes: dict[str, Shape] = {}
+        self._how: Lowering | None = None
+        self._source: Source | None = None
 
-    def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
-        """Write the float ``.tflite`` with a batch of 1. Returns ``names`` of the outputs and the source's ``shape``.
+    def convert(
+        self,
+        source: str,
+        output: str,
+        input_shape: list[int] | dict[str, list[int]] | None,
+        *,
+        unroll: bool,
+        window: list[int] | None = None,
+    ) -> dict[str, Any]:
+        """Write the float ``.tflite``. Returns ``names`` of the outputs and the first input's ``shape`` in the source.
 
+        A model of pictures, or of a window, comes in the layout that the device feeds; any other in its own.
         Raises ModelError for what is no model or has operators that do not convert, UsageError when a shape must be
         given or a package is missing.
         """
-        del unroll  # onnx2tf writes recurrences out by itself
-        onnx = _import_onnx()
-        model = _load(onnx, source)
-        entry = _single_input(model)
-        shape = _fix_shape(entry, input_shape)
+        del unroll  # recurrences are written out anyway
+        onnx = import_onnx()
+        model = load(onnx, source)
+        self._shapes = fixed_inputs(model, input_shape)
         folder = Path(output).parent / "onnx2tf"
-        folder.mkdir(exist_ok=True)
-        self._path = str(folder / "source.onnx")
-        self._input = entry.name
-        onnx.save(model, self._path)
-        # The converter rewrites its input file: it gets one of its own.
-        copy = folder / "model.onnx"
-        onnx.save(model, str(copy))
-        _convert(copy, folder)
-        found = folder / "model_float32.tflite"
-        if not found.is_file():
-            raise ModelError("onnx2tf wrote no float32 model; simplify the network, or export it again")
-        refuse_custom(found, model)
-        Path(output).write_bytes(found.read_bytes())
-        return {"names": [value.name for value in model.graph.output], "shape": shape, "normalization": None}
+        self._model = model
+        self._source = Source(model)
+        pictures = takes_pictures(self._shapes)
+        self._how = Lowering(folder, self._shapes, turned=pictures or (window is not None and len(self._shapes) == 1))
+        inputs = trial_inputs(self._shapes)
+        try:
+            content = lower(model, self._how)
+        except NotConvertedError as error:
+            raise ModelError(f"{error}; the first operator in question: {self._blamed(inputs)}") from error
+        if not self._how.turned:
+            content = settled(content, self._how, inputs, self._source.named(inputs))
+        Path(output).write_bytes(content)
+        return {
+            "names": self._source.names,
+            "shape": next(iter(self._shapes.values())),
+            "normalization": None,
+            "takes_anything": not pictures,
+            "names_operators": True,
+        }
 
     def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
-        """Run the source in onnxruntime on an .npy of inputs in the converted layout; write its outputs.
+        """Run the source on an .npy of inputs in the converted layout; write its outputs.
 
-        ``axes`` are those that turned the source's layout into the converted one.
+        ``axes`` are those that turned the source's layout into the converted one; of several inputs none is turned.
         """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
-        back = np.argsort(axes)
+        assert self._source is not None
         rows = []
-        for sample in read_array(samples):
-            value = np.ascontiguousarray(sample[None].transpose(back), dtype=np.float32)
-            rows.append([np.asarray(result, np.float32) for result in session.run(None, {self._input: value})])
+        inputs = read_array(samples)
+        for number, sample in enumerate(inputs, 1):
+            counting.count(number, len(inputs))
+            rows.append(self._source.run(self._fed(sample, axes)))
         columns = [
             np.concatenate(column) if column[0].ndim and len(column[0]) == 1 else np.stack(column)
             for column in zip(*rows, strict=True)
         ]
         return {"outputs": write_arrays(Path(folder), "source", columns)}
 
+    def blame(self, samples: str, axes: list[int]) -> dict[str, Any]:
+        """Return as ``operator`` which one is the first that differs on a sample, "" where none does by itself."""
+        return {"operator": self._blamed(self._fed(read_array(samples)[0], axes))}
 
-def _import_onnx() -> Any:
-    try:
-        import onnx
-        import onnx2tf
-        import onnxruntime
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX models need {error.name}: pip install 'edge-infer[convert]' under Python 3.12 or newer"
-        ) from error
-    del onnx2tf, onnxruntime
-    return onnx
+    def _blamed(self, inputs: Sequence[Array]) -> str:
+        assert self._how is not None
+        return first_wrong(self._model, self._how, inputs) or "unknown"
 
-
-def _load(onnx: Any, source: str) -> Any:
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(source)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise ModelError(f"{source} is no sound ONNX model: {' '.join(str(error).split())[:300]}") from error
-    return model
+    def _fed(self, sample: Array, axes: Sequence[int]) -> list[Array]:
+        shapes = list(self._shapes.values())
+        if len(shapes) > 1:
+            return split_sample(sample, shapes)
+        turned = [shapes[0][axis] for axis in axes]
+        return [np.asarray(sample).reshape(turned).transpose(np.argsort(axes)) if axes else np.reshape(sample, ())]
 
 
-def _single_input(model: Any) -> Any:
-    """Return the one input that is no constant. Old exports list their constants among the inputs."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs)
-        raise ModelError(f"the model has {len(inputs)} inputs ({names}); the device feeds one")
-    if inputs[0].type.tensor_type.elem_type != _FLOAT:
-        raise ModelError(f"the model's input {inputs[0].name} is no float32 tensor; only float inputs are converted")
-    return inputs[0]
-
-
-def _fix_shape(entry: Any, given: list[int] | None) -> list[int]:
-    """Write a fixed shape with a batch of 1 into the model's input and return it. Raises UsageError, ModelError."""
-    sides = entry.type.tensor_type.shape.dim
-    known = [side.dim_value if side.HasField("dim_value") else None for side in sides]
-    spelled = "[" + ", ".join(str(side.dim_value or side.dim_param or "?") for side in sides) + "]"
-    if given is not None:
-        fits = len(given) == len(known) and all(side in (None, value) for side, value in zip(known, given, strict=True))
-        if not fits:
-            raise UsageError(f"--input-shape {given} does not fit the model's input {entry.name} {spelled}")
-        known = list(given)
-    elif known and known[0] is None:
-        known[0] = 1
-    if any(side is None for side in known):
-        raise UsageError(
-            f"the model's input {entry.name} {spelled} has no fixed size; give it: --input-shape 1,3,HEIGHT,WIDTH"
-        )
-    if not known or known[0] != 1:
-        raise ModelError(f"the model's input {entry.name} {spelled} is no batch of 1; export it with one")
-    for side, value in zip(sides, known, strict=True):
-        side.dim_value = value
-    return [int(side or 0) for side in known]
-
-
-def _convert(copy: Path, folder: Path) -> None:
-    import onnx2tf
-
-    try:
-        onnx2tf.convert(
-            input_onnx_file_path=str(copy),
-            output_folder_path=str(folder),
-            non_verbose=True,
-            copy_onnx_input_output_names_to_tflite=True,
-        )
-    except SystemExit as error:
-        raise ModelError("onnx2tf gave the network up; run it alone to see why: onnx2tf -i MODEL.onnx") from error
-    except Exception as error:
-        raise ModelError(f"onnx2tf does not convert it: {' '.join(str(error).split())[:300]}") from error
-
-
-def refuse_custom(path: Path, model: Any) -> None:
-    """Refuse a result with operators that the interpreter does not have. Raises ModelError that says where they are."""
-    custom = {code.custom for code in read_model(path).operator_codes if code.builtin == CUSTOM and code.custom}
-    if not custom:
-        return
-    kinds = {name.removeprefix("ONNX_").lower() for name in custom}
-    places = [node.name or node.output[0] for node in model.graph.node if node.op_type.lower() in kinds]
-    where = f" at {', '.join(places[:_NAMED_AT_MOST])}" if places else ""
-    raise ModelError(f"operators that TFLite does not have: {', '.join(sorted(custom))}{where}; change this part")
+def trial_inputs(shapes: Mapping[str, Shape]) -> list[Array]:
+    """Return one sample of every input, for finding out how the converter turned things."""
+    generator = np.random.default_rng(7)
+    return [generator.uniform(0.05, 0.95, shape).astype(np.float32) for shape in shapes.values()]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.arrays import Array, read_array, write_arrays
+from converters.arrays import Array, read_array, split_sample, write_arrays
 from edge_runtime.engines.litert import LiteRtEngine
 from edge_runtime.preprocess.tensor import quantize
 from edge_runtime.types import TensorSpec
@@ -17,17 +17,18 @@ class Session:
     def run(self, model: str, samples: str, folder: str, stem: str) -> dict[str, Any]:
         """Run ``samples``, an .npy of (n, ...) float32 inputs; write the outputs, dequantised, one .npy for each.
 
-        Returns ``outputs`` (paths), ``names``, ``clipped`` (the share of input values beyond the input's range).
-        Raises ModelError, EngineError.
+        Returns ``outputs`` (paths), ``names``, ``clipped`` (the share of input values beyond the input's range; of
+        several inputs the largest). Raises ModelError, EngineError.
         """
         engine = LiteRtEngine(model, threads=1)
         inputs = read_array(samples)
         rows: list[list[Array]] = [[] for _ in engine.outputs]
         clipped = 0.0
         for sample in inputs:
-            value = np.asarray(sample, np.float64).reshape(engine.inputs[0].shape)
-            clipped += clipped_share(value, engine.inputs[0])
-            results = engine.invoke([quantize(value, engine.inputs[0])])
+            values = split_sample(np.asarray(sample, np.float64), [spec.shape for spec in engine.inputs])
+            pairs = list(zip(values, engine.inputs, strict=True))
+            clipped += max(clipped_share(value, spec) for value, spec in pairs)
+            results = engine.invoke([quantize(value, spec) for value, spec in pairs])
             for kept, result, spec in zip(rows, results, engine.outputs, strict=True):
                 kept.append(dequantize(result, spec))
         # Outputs without a batch of their own (detection's count, for one) get the sample as their first axis.

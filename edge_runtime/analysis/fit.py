@@ -59,9 +59,12 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 def advise(graph: Graph, latency: Latency, profile: Profile, *, mapping: Mapping) -> list[Advice]:
     """Return what would make a model faster on a device, the largest gain first; gains under 3 % are left out."""
     works = [node.work for node in latency.nodes]
+    # A calibrated device is predicted by other means than its speeds; of these only the ratio is used then.
+    by_speed = sum(node_ms(work, profile, threads=latency.threads) for work in works)
+    measured = latency.ms / by_speed if by_speed else 1.0
 
     def after(change: Callable[[Work], Work], *, threads: int = latency.threads) -> float:
-        return sum(node_ms(change(work), profile, threads=threads) for work in works)
+        return measured * sum(node_ms(change(work), profile, threads=threads) for work in works)
 
     found = [
         *_quantise(graph, latency, after),

@@ -10,7 +10,7 @@ from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, jud
 from edge_runtime.analysis.graph import Graph, Node, read_graph
 from edge_runtime.analysis.latency import Latency, predict_latency
 from edge_runtime.analysis.memory import Memory, estimate_memory
-from edge_runtime.analysis.profile import Profile
+from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.analysis.xnnpack import Delegation, RuntimeName, delegation
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.model_file import Tensor
@@ -123,6 +123,22 @@ def _corrected(latency: Latency, advice: list[Advice], ratio: float) -> tuple[La
     nodes = tuple(replace(node, ms=node.ms * ratio) for node in latency.nodes)
     scaled = [replace(one, before_ms=one.before_ms * ratio, after_ms=one.after_ms * ratio) for one in advice]
     return replace(latency, ms=ms, low_ms=ms * 0.9, high_ms=ms * 1.3, nodes=nodes), scaled
+
+
+def boards_that_fit(
+    path: Path,
+    *,
+    runtime: RuntimeName = "litert",
+    threads: int | None = None,
+    fps: float | None = None,
+    memory_mb: float | None = None,
+) -> list[str]:
+    """Return the shipped profiles that meet budgets, those with the least to spare first. Raises ModelError."""
+    every = tuple(load_profile(name) for name in profile_names())
+    found = inspect_model(path, profiles=every, runtime=runtime, threads=threads, fps=fps, memory_mb=memory_mb)
+    fitting = [prediction for prediction in found.predictions if prediction.verdict == "fits"]
+    fitting.sort(key=lambda prediction: -(prediction.edgetpu or prediction.latency).ms)
+    return [prediction.profile.name for prediction in fitting]
 
 
 def document(found: Inspection) -> dict[str, Any]:

@@ -1,15 +1,26 @@
 """How long a model takes on a device: a sum over its operators, each by the kernel that runs it.
 
-An operator takes ``MACs / speed + bytes / bandwidth + overhead``; its MACs are rounded up to what the kernel computes
-(channels in groups that depend on the processor). Under LiteRT the sum over single operators is within a
-few percent of the whole model (docs/static-inference.md). Pure functions.
+On a device that was calibrated every kernel has a table of its own (``calibrated``). On others an operator takes
+``MACs / speed + bytes / bandwidth + overhead``; its MACs are rounded up to what the kernel computes (channels in groups
+that depend on the processor). Under LiteRT the sum over single operators is within a few percent of the whole model
+(docs/static-inference.md). Pure functions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
+from edge_runtime.analysis.calibrated import (
+    UNKNOWN_ERROR,
+    Calibration,
+    call_us,
+    in_context_us,
+    interval_factor,
+    sums_of,
+)
 from edge_runtime.analysis.cost import Cost, costs
+from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.profile import ElementType, Kernel, Profile
 from edge_runtime.analysis.xnnpack import RuntimeName, delegation
@@ -52,6 +63,11 @@ class NodeLatency:
 
     work: Work
     ms: float
+    """Among the others."""
+    alone_ms: float
+    """As an inference of its own, which is what ``bench --layers`` measures."""
+    known: bool = False
+    """Whether this very operator was measured on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,8 @@ class Latency:
     low_ms: float
     high_ms: float
     nodes: tuple[NodeLatency, ...]
+    call_ms: float = 0.0
+    """The part of ``ms`` that goes into setting inputs and reading outputs; 0 where it was not measured."""
 
     @property
     def undelegated_ms(self) -> float:
@@ -71,17 +89,63 @@ class Latency:
         return sum(node.ms for node in self.nodes if not node.work.delegated)
 
 
+Known = Callable[[Graph, Node], float | None]
+"""The microseconds that an operator took alone on the device, or None."""
+
+
 def predict_latency(
-    graph: Graph, profile: Profile, *, threads: int | None = None, runtime: RuntimeName = "litert", xnnpack: bool = True
+    graph: Graph,
+    profile: Profile,
+    *,
+    threads: int | None = None,
+    runtime: RuntimeName = "litert",
+    xnnpack: bool = True,
+    known: Known | None = None,
 ) -> Latency:
-    """Predict one inference; ``threads`` are all cores unless given."""
+    """Predict one inference; ``threads`` are all cores unless given.
+
+    ``known`` tells of operators that were measured; it is asked only where the profile is of a calibrated device.
+    """
     used = threads or int(profile.cores.value)
-    nodes = tuple(
-        NodeLatency(work, node_ms(work, profile, threads=used))
-        for work in model_work(graph, runtime=runtime, xnnpack=xnnpack)
-    )
+    works = model_work(graph, runtime=runtime, xnnpack=xnnpack)
+    if profile.calibration:
+        return _by_calibration(graph, profile, profile.calibration, works, threads=used, known=known)
+    times = (node_ms(work, profile, threads=used) for work in works)
+    nodes = tuple(NodeLatency(work, ms, ms) for work, ms in zip(works, times, strict=True))
     total = sum(node.ms for node in nodes)
     return Latency(profile.name, used, total, total * profile.interval.low, total * profile.interval.high, nodes)
+
+
+def _by_calibration(
+    graph: Graph,
+    profile: Profile,
+    calibration: Calibration,
+    works: tuple[Work, ...],
+    *,
+    threads: int,
+    known: Known | None,
+) -> Latency:
+    described = [describe(graph, node, delegated=work.delegated) for node, work in zip(graph.nodes, works, strict=True)]
+    tables = calibration.operators(described, threads=threads)
+    measured = [known(graph, node) if known else None for node in graph.nodes]
+    alone: list[tuple[float, float]] = []
+    for work, table, us in zip(works, tables, measured, strict=True):
+        if us is not None:
+            alone.append((us, calibration.noise))
+        else:
+            alone.append(table or (1e3 * node_ms(work, profile, threads=threads), UNKNOWN_ERROR))
+    context, sums = calibration.context(threads), sums_of(graph)
+    alone_us = sum(us for us, _ in alone)
+    whole_us = in_context_us(context, alone_us, sums) if alone else 0.0
+    beside = whole_us / alone_us if alone_us else 0.0
+    nodes = tuple(
+        NodeLatency(work, us * beside / 1e3, us / 1e3, exact is not None)
+        for work, (us, _), exact in zip(works, alone, measured, strict=True)
+    )
+    copied_us = call_us(context, sums)
+    ms = (whole_us + copied_us) / 1e3
+    far = interval_factor(context, alone)
+    return Latency(profile.name, threads, ms, ms / far, ms * far, nodes, copied_us / 1e3)
 
 
 def model_work(graph: Graph, *, runtime: RuntimeName = "litert", xnnpack: bool = True) -> tuple[Work, ...]:

@@ -72,8 +72,11 @@ def _head(result: dict[str, Any]) -> str:
     model, use = result["model"], result["use"]
     shapes = ["input " + _tensor(tensor) for tensor in model["inputs"]]
     shapes += ["output " + _tensor(tensor) for tensor in model["outputs"]]
-    lines = [escape(model["path"]), f"sha256 {model['sha256'][:16]}", *shapes]
-    lines.append(f"task {escape(use['task'])}" if use["task"] else f'<span class="warn">{escape(use["error"])}</span>')
+    lines = [escape(model["path"]), *([f"sha256 {model['sha256'][:16]}"] if model["sha256"] else []), *shapes]
+    if use["task"]:
+        lines.append(f"task {escape(use['task'])}")
+    if use["error"]:
+        lines.append(f'<span class="warn">{escape(use["error"])}</span>')
     return "".join(f"<p>{line}</p>" for line in lines)
 
 

@@ -11,11 +11,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.errors import UsageError
 
 Basis = Literal["measured", "published", "derived"]
 ElementType = Literal["float32", "int8", "uint8"]
 PROFILE_FOLDER: Final = "profiles"
+THIS_DEVICE: Final = "profile.toml"
+"""The profile of the device itself in its state directory, where ``bench --calibrate`` puts it."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +99,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     plain: dict[ElementType, Kernels]
     """The interpreter's own kernels."""
     edgetpu: EdgeTpu | None = None
+    calibration: Calibration | None = None
+    """Of a profile that ``edge-infer bench --calibrate`` wrote; predictions then follow it instead of the speeds."""
 
     def speedup(self, threads: int) -> float:
         """Return how many times faster ``threads`` threads are than one; those beyond the cores add nothing."""

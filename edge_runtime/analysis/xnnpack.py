@@ -20,14 +20,14 @@ _FLOAT_OR_8_BIT: Final = frozenset(
         "ADD", "SUB", "MUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONCATENATION",
         "PAD", "MAX_POOL_2D", "MEAN", "RESHAPE", "RESIZE_BILINEAR", "LOGISTIC", "TANH", "ELU", "LEAKY_RELU", "SPLIT",
         "SLICE", "STRIDED_SLICE", "TRANSPOSE", "EXPAND_DIMS", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "QUANTIZE",
-        "DEQUANTIZE", "BATCH_MATMUL",
+        "DEQUANTIZE", "BATCH_MATMUL", "SUM",
     }
 )  # fmt: skip
 _FLOAT_ONLY: Final = frozenset(
     {
         "ABS", "AVERAGE_POOL_2D", "CEIL", "COS", "DIV", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "MAXIMUM",
         "MINIMUM", "NEG", "POW", "PRELU", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN",
-        "SOFTMAX", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUM",
+        "SOFTMAX", "SQRT", "SQUARE", "SQUARED_DIFFERENCE",
     }
 )  # fmt: skip
 _FLOAT: Final = frozenset({"float32", "float16"})

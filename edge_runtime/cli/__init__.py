@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"edge-infer {__version__}\n")
         return 0
+    if any("@" in word for word in words):
+        from edge_runtime.cli import secrets
+
+        if secrets.found_in(words):
+            secrets.hide()
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
     if command == "run" and words and not words[0].startswith("-"):
         sys.stderr.write(f"edge-infer: error: unknown command {words[0]!r}; known: {', '.join(COMMANDS)}\n")

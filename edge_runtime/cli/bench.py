@@ -22,15 +22,16 @@ DESCRIPTION = """Measure a model: bare invoke, each stage, the pipeline without 
 
 Picture models get made-up camera frames (JPEG, about 160 kB at 1280x720) unless --images names files; sensor models
 get windows of noise. Nothing is published."""
-EXAMPLE = "  edge-infer bench mobilenet_v2 --threads 1 --json"
+EXAMPLE = "  edge-infer bench mobilenet_v2 --threads 1 --json\n  edge-infer bench --calibrate -o this-board.toml"
 LAYERS_SECONDS: Final = 20.0
+CALIBRATE_SECONDS: Final = 60.0
 DIFFERENT: Final = 8
 """Made-up frames that are replayed in turn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the frames and how long to measure."""
-    parser.add_argument("model", metavar="MODEL", help="a .tflite, or a name of the store or the catalogue")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a .tflite, or a name of the store or the catalogue")
     frames = parser.add_mutually_exclusive_group()
     frames.add_argument("--images", nargs="+", metavar="PATH", help="pictures and folders of them")
     frames.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of made-up frames (1280x720)")
@@ -39,9 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="N", help="interpreter threads, or auto (default: all cores but one)")
     parser.add_argument("--delegate", metavar="NAME", help="auto, cpu, edgetpu or a delegate library")
     parser.add_argument("--runs", type=_above_zero(int), default=3, metavar="N", help="turns of each measurement (3)")
-    parser.add_argument("--seconds", type=_above_zero(float), default=1.0, metavar="S", help="of each turn (1)")
+    parser.add_argument(
+        "--seconds", type=_above_zero(float), metavar="S", help="of each turn (1); all of --calibrate (60)"
+    )
     parser.add_argument("--layers", action="store_true", help="measure every layer by itself instead, for 20 s")
     parser.add_argument("--device", metavar="NAME|FILE.toml", help="with --layers: a device to predict for beside it")
+    parser.add_argument("--calibrate", action="store_true", help="measure this device instead, in 60 s: its profile")
+    parser.add_argument("-o", "--output", metavar="FILE.toml", help="with --calibrate: where to (the state directory)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     log_setup.add_arguments(parser)
 
@@ -49,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises EdgeRuntimeError."""
     log_setup.configure(args)
+    if args.calibrate:
+        return _calibrate(args)
+    if args.output:
+        raise UsageError("-o is for --calibrate")
+    if not args.model:
+        raise UsageError("which model? give a .tflite or a name; or --calibrate to measure this device")
     if args.layers:
         return _layers(args)
     if args.device:
@@ -66,12 +77,24 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         bench = Bench(pipeline, _frames(args, pipeline))
-        bench.run(turns=args.runs, seconds=args.seconds)
+        bench.run(turns=args.runs, seconds=args.seconds or 1.0)
         document = bench.document()
     finally:
         pipeline.close()
     sys.stdout.write(json.dumps(document) + "\n" if args.json else table(document))
     return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from edge_runtime.cli import bench_calibrate
+
+    if args.model or args.layers or args.device or args.images or args.delegate:
+        raise UsageError(
+            "--calibrate measures the device, without a model; of the others only --threads, -o and --json"
+        )
+    state = state_path(configuration.device_id(configuration.load(None, {})))
+    seconds = args.seconds or CALIBRATE_SECONDS
+    return bench_calibrate.run(state, output=args.output, seconds=seconds, threads=args.threads, as_json=args.json)
 
 
 def _layers(args: argparse.Namespace) -> int:

@@ -45,6 +45,7 @@ def demo_flags(given: dict[str, Any]) -> dict[str, Any]:
         "publish": {"policy": "all"} | given.get("publish", {}),
         "dashboard": {"listen": f"{HOST}:{free_port()}"} | given.get("dashboard", {}),
         "stats": {"interval_s": 2.0},
+        "commands": {"allow": ["ping", "snapshot"]},
         **{key: given[key] for key in ("engine", "homeassistant") if key in given},
     }
 

@@ -17,7 +17,7 @@ from edge_runtime.flash import payload, wifi
 from edge_runtime.flash.card import Card, recognise
 from edge_runtime.flash.prepare import Plan, apply, plan
 from edge_runtime.flash.verdict import judge
-from edge_runtime.flash.wheelhouse import make_wheelhouse
+from edge_runtime.flash.wheelhouse import make_wheelhouse, resolve
 from edge_runtime.service.own_wheel import pack
 
 DESCRIPTION = (
@@ -184,7 +184,11 @@ def _report(args: argparse.Namespace, prepared: Plan, warnings: list[str], verdi
 
 
 def _wheelhouse(args: argparse.Namespace) -> int:
-    lists = make_wheelhouse(args.make_wheelhouse, machines=args.machine or ["aarch64"], say=_say)
+    machines = args.machine or ["aarch64"]
+    if args.dry_run:
+        lists = resolve(machines=machines, say=_say)
+    else:
+        lists = make_wheelhouse(args.make_wheelhouse, machines=machines, say=_say)
     if args.json:
         document = {
             "schema": 1,
@@ -194,7 +198,8 @@ def _wheelhouse(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         for made in lists:
-            sys.stdout.write(f"{made.tag}: {len(made.wheels)} wheels, {made.size_bytes / 1e6:.0f} MB\n")
+            size = " would be collected" if args.dry_run else f", {made.size_bytes / 1e6:.0f} MB"
+            sys.stdout.write(f"{made.tag}: {len(made.wheels)} wheels{size}\n")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edge_runtime.analysis.boards import THIS
-from edge_runtime.analysis.inspection import document, inspect_model
+from edge_runtime.analysis.inspection import Inspection, boards_that_fit, document, inspect_model
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.cli.inspect_text import comparison, table
 from edge_runtime.errors import UsageError
@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(profile_names())}, or this: the machine here; default: all boards",
     )
     parser.add_argument("--runtime", choices=("litert", "tflite-runtime"), default="litert")
-    parser.add_argument("--threads", type=_at_least_1, metavar="N", help="default: all cores of the device")
-    parser.add_argument("--fps", type=_above_0, metavar="N", help="frames per second it must do; needs --device")
-    parser.add_argument("--memory-mb", type=_above_0, metavar="N", help="MiB the program may take; needs --device")
+    parser.add_argument("--threads", type=at_least_1, metavar="N", help="default: all cores of the device")
+    parser.add_argument("--fps", type=above_0, metavar="N", help="frames per second it must do; needs --device")
+    parser.add_argument("--memory-mb", type=above_0, metavar="N", help="MiB the program may take; needs --device")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of layers and memory")
 
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     found = _inspect(args, args.model)
     result = document(found)
     if args.fps and found.verdict != "fits":
-        result["boards_that_fit"] = _boards_that_fit(args)
+        result["boards_that_fit"] = boards_that_fit(
+            args.model, runtime=args.runtime, threads=args.threads, fps=args.fps, memory_mb=args.memory_mb
+        )
     if args.html:
-        from edge_runtime.analysis.page import render
-
-        _write(args.html, render(found, result))
+        write_page(args.html, found, result, flag="--html")
     sys.stdout.write(_json(result) if args.json else table(result))
     return REFUSED if found.verdict == "does not fit" else 0
 
@@ -82,31 +82,18 @@ def _inspect(args: argparse.Namespace, path: Path) -> Any:
     )
 
 
-def _boards_that_fit(args: argparse.Namespace) -> list[str]:
-    """Return the boards that meet the same budgets, those with the least to spare first."""
-    every = tuple(load_profile(name) for name in profile_names())
-    found = inspect_model(
-        args.model,
-        profiles=every,
-        runtime=args.runtime,
-        threads=args.threads,
-        fps=args.fps,
-        memory_mb=args.memory_mb,
-    )
-    fitting = [prediction for prediction in found.predictions if prediction.verdict == "fits"]
-    fitting.sort(key=lambda prediction: -(prediction.edgetpu or prediction.latency).ms)
-    return [prediction.profile.name for prediction in fitting]
-
-
 def _json(result: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(result)).decode() + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_page(path: Path, found: Inspection, result: dict[str, Any], *, flag: str) -> None:
+    """Write the page of an inspection and its document. Raises UsageError where that cannot be done."""
+    from edge_runtime.analysis.page import render
+
     try:
-        path.write_text(text, "utf-8")
+        path.write_text(render(found, result), "utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give --html a file that can be written") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; give {flag} a file that can be written") from error
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -119,7 +106,8 @@ def _compare(args: argparse.Namespace) -> int:
     return REFUSED if any(one.verdict == "does not fit" for one in found) else 0
 
 
-def _above_0(text: str) -> float:
+def above_0(text: str) -> float:
+    """Read a flag's number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -129,7 +117,8 @@ def _above_0(text: str) -> float:
     return value
 
 
-def _at_least_1(text: str) -> int:
+def at_least_1(text: str) -> int:
+    """Read a flag's number of threads."""
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
     return int(text)

@@ -33,7 +33,8 @@ def _marks(layer: dict[str, Any]) -> str:
 def _summary(result: dict[str, Any]) -> list[str]:
     model, totals, memory = result["model"], result["totals"], result["memory"]
     kinds = ", ".join(f"{name} {count}" for name, count in result["operators"].items())
-    lines = [f"model      {model['path']}, {_size(model['size_bytes'])}, sha256 {model['sha256'][:12]}"]
+    digest = f", sha256 {model['sha256'][:12]}" if model["sha256"] else ""
+    lines = [f"model      {model['path']}, {_size(model['size_bytes'])}{digest}"]
     lines += [f"input      {_describe(tensor)}" for tensor in model["inputs"]]
     lines += [f"output     {_describe(tensor)}" for tensor in model["outputs"]]
     lines += [f"used as    {line}" for line in _use(result["use"])]
@@ -70,7 +71,7 @@ def _use(use: dict[str, Any]) -> list[str]:
     if use["error"]:
         return [f"nothing: {use['error']}"]
     labels = f", {use['labels']} labels" if use["labels"] is not None else ""
-    return [f"{use['task']}{labels}", *use["inferred"]]
+    return [*([f"{use['task']}{labels}"] if use["task"] else []), *use["inferred"]]
 
 
 def _xnnpack(result: dict[str, Any]) -> str:

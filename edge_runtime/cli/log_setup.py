@@ -36,3 +36,7 @@ def configure(args: argparse.Namespace) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False
+    if any("@" in word for word in sys.argv):
+        from edge_runtime.cli import secrets
+
+        secrets.warn(sys.argv)

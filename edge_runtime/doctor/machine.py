@@ -1,6 +1,5 @@
 """The machine itself: board, system, clock, power, heat, memory."""
 
-import ctypes
 import datetime as dt
 import os
 import platform
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_runtime._version import __version__
+from edge_runtime.clock import is_synchronised
 from edge_runtime.doctor.check import Check, Status, check
 from edge_runtime.telemetry.files import read_text
 from edge_runtime.telemetry.resources import Resources
@@ -20,8 +20,6 @@ HOT_C: Final = 80.0
 """Where a Raspberry Pi begins to slow down (Raspberry Pi documentation, frequency management and thermal control)."""
 LITTLE_MEMORY_MB: Final = 100.0
 TOO_LITTLE_MEMORY_MB: Final = 40.0
-_UNSYNCHRONISED: Final = 5
-"""``TIME_ERROR`` of adjtimex(2)."""
 
 
 def board(root: Path = Path("/")) -> str | None:
@@ -47,7 +45,7 @@ def system(root: Path = Path("/")) -> Check:
 def clock(
     *,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
-    state: Callable[[], int] | None = None,
+    kept_right: Callable[[], bool | None] = is_synchronised,
 ) -> Check:
     """Say whether the time is plausible, and whether something keeps it right."""
     moment = now()
@@ -55,7 +53,7 @@ def clock(
     if moment < NOT_BEFORE:
         message = f"shows {shown}, which cannot be: predictions are stamped wrongly and TLS fails"
         return check("clock", "fail", message, "sudo timedatectl set-ntp true")
-    if (state or _kernel_clock_state)() == _UNSYNCHRONISED:
+    if kept_right() is False:
         message = f"{shown}, and nothing keeps it right: it drifts, and starts wrong without a battery"
         return check("clock", "warn", message, "sudo timedatectl set-ntp true")
     return check("clock", "ok", f"{shown}, synchronised")
@@ -115,9 +113,3 @@ def _distribution(root: Path) -> str | None:
         if key == "PRETTY_NAME":
             return value.strip('"')
     return f"{os.uname().sysname} {os.uname().release}"
-
-
-def _kernel_clock_state() -> int:
-    """Ask the kernel, which knows of every program that keeps time. The request is all zeros: nothing is set."""
-    adjtimex = ctypes.CDLL(None).adjtimex
-    return int(adjtimex(ctypes.create_string_buffer(512)))  # struct timex has 208 bytes at most

@@ -1,12 +1,13 @@
 """A wheelhouse: every wheel that a device needs, for each Python of its system, pinned with hashes; made anywhere."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
@@ -27,6 +28,8 @@ PYTHONS: Final = ((3, 11), (3, 13))
 """Of Raspberry Pi OS Bookworm and Trixie."""
 EXTRAS: Final = ("dashboard",)
 _MOST_ROUNDS: Final = 5
+_QUIET: Final = ("--quiet", "--disable-pip-version-check", "--no-input")
+_DRY_RUN: Final = ("install", "--dry-run", "--ignore-installed", "--report", "-", "--target", "nowhere")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,35 @@ def make_wheelhouse(
     return lists
 
 
+def resolve(
+    *, machines: Sequence[str] = ("aarch64",), pythons: Sequence[tuple[int, int]] = PYTHONS, say: Say
+) -> list[Made]:
+    """Find out what a wheelhouse would hold, from the index's metadata alone. Raises DownloadError, InstallError."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = pack(Path(folder))
+        lists = []
+        for machine in machines:
+            for version in pythons:
+                target = Target(Path(f"/usr/bin/python{version[0]}.{version[1]}"), version, machine)
+                say(f"resolving wheels for {target.tag}")
+                lists.append(_resolve(own, target))
+    return lists
+
+
+def _resolve(own: Path, target: Target) -> Made:
+    wanted = [f"{NAME}[{','.join(EXTRAS)}] @ {own.as_uri()}"]
+    for _ in range(_MOST_ROUNDS):
+        report = _pip([*_DRY_RUN, *_QUIET, *platform_flags(target), *wanted])
+        found = json.loads(report)["install"]
+        needs = {each["metadata"]["name"]: each["metadata"].get("requires_dist") or [] for each in found}
+        missing = sorted(set(_missing(needs, target)))
+        if not missing:
+            names = (each["download_info"]["url"].rpartition("/")[2] for each in found)
+            return Made(target.tag, tuple(sorted(names)), 0)
+        wanted += missing
+    raise DownloadError(f"the wheels for {target.tag} do not come to an end; still asked for: {missing}")
+
+
 def _is_wheelhouse(folder: Path) -> bool:
     return any(folder.glob("requirements-*.txt")) and all(path.suffix in {".whl", ".txt"} for path in folder.iterdir())
 
@@ -83,7 +115,8 @@ def _collect(work: Path, own: Path, target: Target) -> Made:
         for _ in range(_MOST_ROUNDS):
             _pip([*_download(place), *platform_flags(target), "--find-links", str(work), *wanted])
             found = {wheel.name: wheel for wheel in place.glob("*.whl")}
-            missing = sorted(set(_missing(list(found.values()), target)))
+            needs = {wheel.name.split("-")[0]: _requires(wheel) for wheel in found.values()}
+            missing = sorted(set(_missing(needs, target)))
             if not missing:
                 break
             wanted += missing
@@ -101,29 +134,32 @@ def _collect(work: Path, own: Path, target: Target) -> Made:
     return Made(target.tag, tuple(sorted(found)), size_bytes)
 
 
-def _missing(wheels: Sequence[Path], target: Target) -> Iterator[str]:
-    """Yield what the wheels ask for under the target's markers and none of them is."""
+def _missing(needs: Mapping[str, Sequence[str]], target: Target) -> Iterator[str]:
+    """Yield what the distributions ask for under the target's markers and none of them is.
+
+    ``needs`` has for each distribution the lines ``Requires-Dist`` of its metadata.
+    """
+    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    have = {canonicalize_name(wheel.name.split("-")[0]) for wheel in wheels}
-    for wheel in wheels:
-        extras = EXTRAS if canonicalize_name(wheel.name.split("-")[0]) == NAME else ("",)
-        for requirement in _requirements(wheel):
+    have = {canonicalize_name(name) for name in needs}
+    for name, lines in needs.items():
+        extras = EXTRAS if canonicalize_name(name) == NAME else ("",)
+        for requirement in map(Requirement, lines):
             if canonicalize_name(requirement.name) not in have and _applies(requirement, target, extras):
                 requirement.marker = None
                 yield str(requirement)
 
 
-def _requirements(wheel: Path) -> list["Requirement"]:
-    from packaging.requirements import Requirement
-
+def _requires(wheel: Path) -> list[str]:
+    """Return the lines ``Requires-Dist`` of a wheel. Raises DownloadError."""
     try:
         with ZipFile(wheel) as archive:
             name = next(each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
             headers = HeaderParser().parsestr(archive.read(name).decode("utf-8"))
     except (BadZipFile, OSError, StopIteration) as error:
         raise DownloadError(f"{wheel.name} is no wheel: {error}") from error
-    return [Requirement(line) for line in headers.get_all("Requires-Dist") or []]
+    return headers.get_all("Requires-Dist") or []
 
 
 def _applies(requirement: "Requirement", target: Target, extras: Sequence[str]) -> bool:
@@ -147,11 +183,11 @@ def _applies(requirement: "Requirement", target: Target, extras: Sequence[str]) 
 
 
 def _download(folder: Path) -> list[str]:
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:"]
-    return ["download", *quiet, "--dest", str(folder)]
+    return ["download", *_QUIET, "--only-binary", ":all:", "--dest", str(folder)]
 
 
-def _pip(words: Sequence[str]) -> None:
+def _pip(words: Sequence[str]) -> str:
+    """Run pip and return what it prints. Raises InstallError, DownloadError."""
     try:
         pip = find_pip(Path(sys.executable), None)
     except InstallError as error:
@@ -166,3 +202,4 @@ def _pip(words: Sequence[str]) -> None:
     )
     if done.returncode != 0:
         raise DownloadError(f"the wheels could not be collected: {last_words(done.stderr)}")
+    return done.stdout

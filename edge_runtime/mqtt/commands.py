@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 4096
 MAX_ID: Final = 128
+MAX_NAME: Final = 64
 PER_SECOND: Final = 5.0
 BURST: Final = 10
+TOO_MANY: Final = f"too many commands; at most {PER_SECOND:g} a second"
 _WAITING: Final = 16
 _REMEMBERED: Final = 64
 
@@ -31,8 +33,8 @@ class CommandServer:
 
     Whoever may publish on the broker may send commands, so only those in ``allowed`` are carried out. Handlers run one
     after the other in a thread of their own; a request that comes again with the same ``id`` (QoS 1 delivers once or
-    more) gets the same answer and is not carried out again. Requests that come too fast are refused; when too many
-    wait, they are dropped and counted.
+    more) gets the same answer and is not carried out again. Requests that come too fast are refused, and told so once;
+    when too many wait, they are dropped and counted.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class CommandServer:
         self._clock = monotonic_ns
         self._tokens = float(BURST)
         self._filled_ns: int | None = None
+        self._told = False
         self._waiting: queue.Queue[tuple[str, bytes] | None] = queue.Queue(_WAITING)
         self._answered: OrderedDict[tuple[str, str], Answer] = OrderedDict()
         self._thread: threading.Thread | None = None
@@ -86,6 +89,9 @@ class CommandServer:
         name = topic.removeprefix(self._prefix)
         if self._thread is None or not topic.startswith(self._prefix) or "/" in name:
             return
+        if len(name) > MAX_NAME:
+            self.dropped += 1
+            return
         try:
             # An oversized one is cut here, so that the queue stays small, and refused where it is answered.
             self._waiting.put_nowait((name, payload[: MAX_BYTES + 1]))
@@ -96,15 +102,23 @@ class CommandServer:
         while (message := self._waiting.get()) is not None:
             name, payload = message
             answer = self._answer(name, payload)
+            if answer is None:
+                continue
             document = {"schema": 1, **answer}
             self._bus.publish(f"{self._prefix}{name}/result", json.dumps(document), qos=1)
 
-    def _answer(self, name: str, payload: bytes) -> Answer:
+    def _answer(self, name: str, payload: bytes) -> Answer | None:
         request, error = _parse(payload)
         identity = request.get("id")
         key = (name, json.dumps(identity))
         if identity is not None and key in self._answered:
             return self._answered[key]
+        if not self._has_token():
+            self.refused += 1
+            # Told once: answers to a flood would be a flood themselves, and fill the outbox.
+            told, self._told = self._told, True
+            return None if told else {"id": identity, "ok": False, "error": TOO_MANY}
+        self._told = False
         error = error or self._objection(name)
         if error is not None:
             self.refused += 1
@@ -117,8 +131,6 @@ class CommandServer:
         return answer
 
     def _objection(self, name: str) -> str | None:
-        if not self._has_token():
-            return f"too many commands; at most {PER_SECOND:g} a second"
         if name not in self._handlers:
             return f"there is no command '{name}'; there are {', '.join(sorted(self._handlers))}"
         if name not in self._allowed:

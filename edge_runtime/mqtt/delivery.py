@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge_runtime.errors import StoreError
+from edge_runtime.mqtt._outbox_schema import Kind
 from edge_runtime.mqtt.outbox import Outbox
 
 COMMIT_CONNECTED_S = 0.3
@@ -84,7 +85,7 @@ class Delivery:
         return {
             "pending": self.unacknowledged,
             "dropped": self.dropped,
-            "bytes": self._outbox.bytes if self._outbox else 0,
+            "bytes": self._outbox.size_bytes if self._outbox else 0,
             "error": self._outbox.error if self._outbox else None,
         }
 
@@ -211,7 +212,10 @@ class Delivery:
         healthy = self._outbox is not None and not self._outbox.failing
         limit = self._memory_max_bytes * (2 if healthy else 1)  # a healthy outbox takes the tail at its next commit
         while self._memory_bytes > limit and (queue := self._waiting or self._fresh):
-            oldest = queue.popleft()
+            # An event is worth more than the predictions it sums up: it goes only when nothing else is left.
+            place = next((i for i, one in enumerate(queue) if Kind.of(one.topic) is Kind.ORDINARY), 0)
+            oldest = queue[place]
+            del queue[place]
             self._memory_bytes -= len(oldest.payload) + _OVERHEAD_BYTES
             oldest.done = True
             self._dropped += 1
@@ -255,10 +259,13 @@ class Delivery:
         gone = outbox.trim()
         if not gone:
             return
-        while self._waiting and (row := self._waiting[0].row) is not None and row <= gone:
-            message = self._waiting.popleft()
-            message.done = True
-            self._memory_bytes -= len(message.payload) + _OVERHEAD_BYTES
+        waiting, self._waiting = self._waiting, deque()
+        for message in waiting:
+            if message.row is not None and message.row <= gone.get(Kind.of(message.topic), 0):
+                message.done = True
+                self._memory_bytes -= len(message.payload) + _OVERHEAD_BYTES
+            else:
+                self._waiting.append(message)
         if self._unread:
             self._unread = outbox.count_after(self._read_to)
 

@@ -14,22 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge_runtime.clock import rfc3339
 from edge_runtime.errors import StoreError
+from edge_runtime.mqtt import _outbox_schema as schema
+from edge_runtime.mqtt._outbox_schema import Kind, Limits, Measure
+from edge_runtime.mqtt.ages import AgeClock
 
 if TYPE_CHECKING:
     import sqlite3
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS message (
-    id INTEGER PRIMARY KEY,
-    stored_ms INTEGER NOT NULL,
-    topic TEXT NOT NULL,
-    payload BLOB NOT NULL
-)
-"""
-_PLAUSIBLE_MS = 1_735_689_600_000  # 2025-01-01: a clock before that has not been set since boot, and tells no age
-_HIGHEST_ID = 2**63 - 1
 _KEEP_FILE_BYTES = 4 * 1024 * 1024
 _SIDE_FILES = ("", "-wal", "-shm")
+EVENT_LIMITS = Limits(max_bytes=8 * 1024 * 1024, max_age_s=30 * 86_400.0)
 
 
 class Row(NamedTuple):
@@ -43,8 +37,9 @@ class Row(NamedTuple):
 class Outbox:
     """A file of messages in order. The constructor does no I/O; a missing folder is made with mode 0700.
 
-    ``wall_ns`` gives the wall time, for ages; ``limit`` is called with each new SQLite connection (tests make small
-    disks with it).
+    ``max_bytes`` and ``max_age_s`` limit what is kept, ``events`` what is kept of events, which count by themselves.
+    ``ages`` tells how old messages are; ``limit`` is called with each new SQLite connection (tests make small disks
+    with it).
     """
 
     def __init__(
@@ -53,24 +48,35 @@ class Outbox:
         *,
         max_bytes: int = 64 * 1024 * 1024,
         max_age_s: float = 7 * 86_400.0,
+        events: Limits = EVENT_LIMITS,
         wall_ns: Callable[[], int] = time.time_ns,
+        ages: AgeClock | None = None,
         limit: "Callable[[sqlite3.Connection], object] | None" = None,
     ) -> None:
         self._path = path
-        self._max_bytes = max_bytes
-        self._max_age_ms = max_age_s * 1000
+        self._limits = {Kind.ORDINARY: Limits(max_bytes, max_age_s), Kind.EVENT: events}
         self._wall_ns = wall_ns
         self._limit = limit
+        self._ages = ages or AgeClock(wall_ns=wall_ns)
         self._db: sqlite3.Connection | None = None
+        self._inode = 0
+        self._resumed = False
         self._next_id = 1
-        self.count = 0
-        """Messages in the file."""
-        self.bytes = 0
-        """Their payloads and topics."""
+        self._held = {kind: Measure(0, 0) for kind in Kind}
         self.dropped = 0
         """Messages given up since the start: too old, too many, or in a file that became unreadable."""
         self._failure: str | None = None
         self._notice: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Messages in the file."""
+        return sum(held.messages for held in self._held.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Their payloads and topics."""
+        return sum(held.size_bytes for held in self._held.values())
 
     @property
     def error(self) -> str | None:
@@ -89,8 +95,8 @@ class Outbox:
 
     @property
     def over_limit(self) -> bool:
-        """Whether there is more than ``max_bytes``, so that ``trim`` is due."""
-        return self.bytes > self._max_bytes
+        """Whether there is more of a kind than its limit, so that ``trim`` is due."""
+        return any(held.size_bytes > self._limits[kind].max_bytes for kind, held in self._held.items())
 
     def open(self) -> None:
         """Read what an earlier run left; a file that is not there is not made. Raises StoreError.
@@ -103,19 +109,24 @@ class Outbox:
 
     def append(self, messages: Sequence[tuple[str, bytes]]) -> range:
         """Commit ``(topic, payload)`` pairs, in order, to the disk itself; return their ids. Raises StoreError."""
-        stored_ms = self._wall_ns() // 1_000_000
         first = 0
+        kinds = [Kind.of(topic) for topic, _ in messages]
         with self._guard() as db:
             first = self._next_id
+            stored_ms, wall_ms = self._ages.now_ms(), self._ages.wall_ms()
             db.execute("PRAGMA synchronous=FULL")
             with db:
                 db.executemany(
-                    "INSERT INTO message VALUES (?, ?, ?, ?)",
-                    ((first + i, stored_ms, topic, payload) for i, (topic, payload) in enumerate(messages)),
+                    "INSERT INTO message (id, stored_ms, topic, payload, wall_ms, kind) VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        (first + i, stored_ms, topic, payload, wall_ms, kind)
+                        for i, ((topic, payload), kind) in enumerate(zip(messages, kinds, strict=True))
+                    ),
                 )
         self._next_id = first + len(messages)
-        self.count += len(messages)
-        self.bytes += sum(len(topic.encode()) + len(payload) for topic, payload in messages)
+        for (topic, payload), kind in zip(messages, kinds, strict=True):
+            held = self._held[kind]
+            self._held[kind] = Measure(held.messages + 1, held.size_bytes + len(topic.encode()) + len(payload))
         self._failure = None
         return range(first, self._next_id)
 
@@ -136,44 +147,42 @@ class Outbox:
         if self._db is None or not self.count:
             return
         with self._guard() as db:
-            count, size = self._measure(db, last_id)
+            going = schema.measure(db, last_id)
             db.execute("PRAGMA synchronous=NORMAL")
             with db:
                 db.execute("DELETE FROM message WHERE id <= ?", (last_id,))
-            self.count -= count
-            self.bytes -= size
+            self._take_off(going)
         if self.count == 0 and self._path.stat().st_size > _KEEP_FILE_BYTES:
             self._remove()
 
-    def trim(self) -> int:
-        """Give up what is too old, and the oldest of what is too much; return the last id given up, or 0.
+    def trim(self) -> dict[Kind, int]:
+        """Give up what is too old, and the oldest of what is too much; return the last id given up of each kind.
 
-        Ages are told by the wall clock; what was stored before the clock was set has none. Raises StoreError.
+        Raises StoreError.
         """
+        gone: dict[Kind, int] = {}
         if self._db is None or not self.count:
-            return 0
-        gone_id = 0
-        before = self.count
+            return gone
         with self._guard() as db:
-            oldest_ms = self._wall_ns() // 1_000_000 - self._max_age_ms
-            gone_id = _scalar(
-                db,
-                "SELECT max(id) FROM message WHERE stored_ms BETWEEN ? AND ?",
-                (_PLAUSIBLE_MS, oldest_ms),
-            )
-            if self.bytes > self._max_bytes:  # one step gives up a twentieth, so that it is not done for each message
-                gone_id = max(gone_id, self._id_where_bytes_pass(db, self.bytes - self._max_bytes * 19 // 20))
-        if gone_id:
-            self.delete_through(gone_id)
-            self.dropped += before - self.count
-        return gone_id
+            before, now_ms = self._held, self._ages.now_ms()
+            for kind, limits in self._limits.items():
+                held_bytes = before[kind].size_bytes
+                last_id = schema.surplus_id(db, kind, limits=limits, held_bytes=held_bytes, now_ms=now_ms)
+                if last_id:
+                    gone[kind] = last_id
+                    with db:
+                        db.execute("DELETE FROM message WHERE kind = ? AND id <= ?", (kind, last_id))
+            if gone:
+                self._held = schema.measure(db)
+                self.dropped += sum(held.messages for held in before.values()) - self.count
+        return gone
 
     def count_after(self, row_id: int) -> int:
         """Return how many messages are behind ``row_id``. Raises StoreError."""
         if self._db is None:
             return 0
         with self._guard() as db:
-            return _scalar(db, "SELECT count(*) FROM message WHERE id > ?", (row_id,))
+            return schema.scalar(db, "SELECT count(*) FROM message WHERE id > ?", (row_id,))
         raise AssertionError  # the guard passes no error on silently
 
     def set_aside(self, reason: str) -> None:
@@ -190,8 +199,17 @@ class Outbox:
         else:
             self._failure = None
             self._notice = f"the outbox was unreadable ({reason}) and was set aside as {aside}"
+        self._forget()
+
+    def _forget(self) -> None:
+        """Count everything in the file as given up."""
         self.dropped += self.count
-        self.count = self.bytes = 0
+        self._held = {kind: Measure(0, 0) for kind in Kind}
+
+    def _take_off(self, going: dict[Kind, Measure]) -> None:
+        for kind, part in going.items():
+            held = self._held[kind]
+            self._held[kind] = Measure(held.messages - part.messages, held.size_bytes - part.size_bytes)
 
     def close(self) -> None:
         """Close the file; an empty one is removed, so that the next start need not look into it."""
@@ -222,7 +240,7 @@ class Outbox:
         try:
             yield self._connected()
         except sqlite3.DatabaseError as error:
-            if _is_corrupt(error):
+            if schema.is_corrupt(error):
                 self.set_aside(str(error))
             else:
                 self._fail(str(error))
@@ -237,9 +255,23 @@ class Outbox:
             self._disconnect()
 
     def _connected(self) -> "sqlite3.Connection":
+        if self._db is not None and not self._is_where_it_was():
+            self._disconnect()
+            self._notice = f"the outbox {self._path} was taken away while it was in use, and is begun anew"
+            self._forget()
+            raise StoreError(self._notice)
         if self._db is None:
             self._db = self._connect()
         return self._db
+
+    def _is_where_it_was(self) -> bool:
+        """Whether the open file is still the one of that name: SQLite would go on writing where nobody reads."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # the disk does not answer, which the statement will say
 
     def _connect(self) -> "sqlite3.Connection":
         import sqlite3
@@ -253,49 +285,15 @@ class Outbox:
                 self._limit(db)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA journal_size_limit={_KEEP_FILE_BYTES}")
-            if not new:
-                _check(db)
-            with db:
-                db.execute(_SCHEMA)
-            self.count, self.bytes = self._measure(db, _HIGHEST_ID)
-            self._next_id = max(self._next_id, 1 + _scalar(db, "SELECT max(id) FROM message"))
+            schema.prepare(db, check=not new)
+            self._held = schema.measure(db)
+            if (last := schema.newest(db)) is not None:
+                self._next_id = max(self._next_id, last[0] + 1)
+                if not self._resumed:
+                    self._ages.resume(last[1], last[2])
+            self._resumed = True
+            self._inode = self._path.stat().st_ino
         except BaseException:
             db.close()
             raise
         return db
-
-    @staticmethod
-    def _measure(db: "sqlite3.Connection", last_id: int) -> tuple[int, int]:
-        # length() of a text counts characters, of a blob bytes
-        count, size = db.execute(
-            "SELECT count(*), sum(length(payload) + length(CAST(topic AS BLOB))) FROM message WHERE id <= ?", (last_id,)
-        ).fetchone()
-        return int(count), int(size or 0)
-
-    @staticmethod
-    def _id_where_bytes_pass(db: "sqlite3.Connection", surplus: int) -> int:
-        passed = last = 0
-        for row_id, size in db.execute(
-            "SELECT id, length(payload) + length(CAST(topic AS BLOB)) FROM message ORDER BY id"
-        ):
-            if passed >= surplus:
-                break
-            passed, last = passed + size, row_id
-        return last
-
-
-def _check(db: "sqlite3.Connection") -> None:
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        import sqlite3
-
-        raise sqlite3.DatabaseError(f"malformed: {verdict}")
-
-
-def _scalar(db: "sqlite3.Connection", statement: str, values: tuple[float, ...] = ()) -> int:
-    return int(db.execute(statement, values).fetchone()[0] or 0)
-
-
-def _is_corrupt(error: "sqlite3.DatabaseError") -> bool:
-    text = str(error)
-    return "malformed" in text or "not a database" in text or "no such column" in text

@@ -52,6 +52,9 @@ class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Payload and topic bytes kept; beyond it the oldest messages go, counted. 64 MiB are about 110,000 predictions."""
     max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 7 * 86_400.0
     """Older messages go, counted."""
+    events_max_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 8 * 1024 * 1024
+    """The same for events, which count by themselves: a flood of predictions does not push them out."""
+    events_max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 30 * 86_400.0
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,9 @@ except ImportError:  # 32-bit Arm has no wheel of it; Pillow's draft mode does t
 MAX_PIXELS: Final = 64_000_000
 """Larger pictures are refused by their header; the largest phone cameras in common use write 50 million."""
 
+MAX_SCANS: Final = 100
+"""A progressive JPEG of thousands of scans decodes for hours (libjpeg-turbo's report LJT-01-004); 10 are usual."""
+
 DENOMINATORS: Final = (8, 4, 2)
 """Only these shrink in libjpeg-turbo's SIMD code; 3/8 costs more than 1/2."""
 
@@ -52,7 +55,23 @@ def jpeg_size(data: bytes | memoryview) -> Size:
             raise _damaged(error) from error
         size = (width, height)
     check_size(size)
+    if _is_progressive(data) and bytes(data).count(b"\xff\xda") > MAX_SCANS:
+        raise BadFrameError(f"a progressive JPEG has more than {MAX_SCANS} scans; save it anew")
     return size
+
+
+def _is_progressive(data: bytes | memoryview) -> bool:
+    """Walk the segments up to the frame header (ITU-T T.81, B.1.1): a few steps, whatever the picture's size."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker in (0xC2, 0xC6, 0xCA, 0xCE)
+        if marker == 0xDA:
+            return False
+        # A marker may be preceded by any number of fill bytes.
+        place += 1 if marker == 0xFF else 2 + (data[place + 2] << 8 | data[place + 3])
+    return True  # odd enough to be counted
 
 
 def shrink_factor(size: Size, least: Size) -> int:

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from edge_runtime.errors import BadFrameError
 from edge_runtime.preprocess.color import Color, recolor
 from edge_runtime.preprocess.geometry import EXIF, UPRIGHT, Orientation
-from edge_runtime.preprocess.jpeg import PILLOW_ERRORS, check_size, decode_jpeg
+from edge_runtime.preprocess.jpeg import MAX_SCANS, PILLOW_ERRORS, check_size, decode_jpeg
 from edge_runtime.preprocess.rasters import Plane
 from edge_runtime.types import Size
 
@@ -26,9 +26,6 @@ FORMATS: Final = (
     *("WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "ICO", "PCX", "QOI", "SGI", "XBM"),
 )
 """Not EPS and WMF, which run other programs. First those that Pillow knows without importing all its plugins."""
-
-MAX_SCANS: Final = 100
-"""A progressive JPEG of thousands of scans decodes for hours (libjpeg-turbo's report LJT-01-004); 10 are usual."""
 
 RATIO: Final = 1.5
 """Files are decoded to at least 1.5 times the model's size: scores stay within 0.08 of a full decode (95 of 100)."""

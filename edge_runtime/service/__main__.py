@@ -1,6 +1,7 @@
 """``python3 -m edge_runtime.service install``: the installer without an installation, from the wheel."""
 
 import argparse
+import os
 import sys
 
 from edge_runtime.errors import EdgeRuntimeError
@@ -9,6 +10,8 @@ from edge_runtime.service import command_line
 
 def main() -> int:
     """Return the exit status."""
+    # It brought this code from the wheel; the programs that are started shall see what is installed for them.
+    os.environ.pop("PYTHONPATH", None)
     parser = argparse.ArgumentParser(
         prog="python3 -m edge_runtime.service",
         description=command_line.DESCRIPTION,

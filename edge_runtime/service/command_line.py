@@ -11,25 +11,28 @@ from typing import Any, Final
 from edge_runtime.errors import UsageError
 from edge_runtime.service import packages
 from edge_runtime.service.environment import Packages
+from edge_runtime.service.examine import doctor
 from edge_runtime.service.install import Wishes, install
 from edge_runtime.service.layout import Layout
 from edge_runtime.service.status import status
 from edge_runtime.service.uninstall import uninstall
 
 DESCRIPTION: Final = (
-    "Install edge-infer as a service of this system (or of an image below --root), upgrade it, remove it, show it. "
-    "An upgrade that does not come up goes back to what was there."
+    "Install edge-infer as a service of this system (or of an image below --root), upgrade it, remove it, show it, "
+    "or look at the device with the service's own rights (doctor). An upgrade that does not come up goes back to what "
+    "was there."
 )
 EXAMPLE: Final = (
     "  sudo edge-infer service install --config edge.toml --file model.tflite\n"
     "  edge-infer service status\n"
+    "  sudo edge-infer service doctor\n"
     "  sudo edge-infer service uninstall --purge"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``install|uninstall|status`` and their flags."""
-    parser.add_argument("action", choices=("install", "uninstall", "status"))
+    """Add ``install|uninstall|status|doctor`` and their flags."""
+    parser.add_argument("action", choices=("install", "uninstall", "status", "doctor"))
     parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="the root of an image, not started")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     group = parser.add_argument_group("install")
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     layout = Layout(args.root.resolve())
     if args.action == "status":
         return _status(layout, as_json=args.json)
+    if args.action == "doctor":
+        doctor(layout, as_json=args.json)
     if args.action == "uninstall":
         stays = uninstall(layout, purge=args.purge, packaged=args.packaged)
         _report({"schema": 1, "stays": stays}, as_json=args.json, text=_gone(stays))

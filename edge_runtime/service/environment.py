@@ -99,7 +99,7 @@ def _install(layout: Layout, target: Target, source: Packages, environment: Path
     pip = packages.find_pip(python, source.wheelhouse)
     calls = _calls(layout, target, source, environment)
     always = ["--no-cache-dir", "--no-warn-script-location", "--no-input", "--disable-pip-version-check", "--quiet"]
-    quiet = {"PIP_ROOT_USER_ACTION": "ignore", "PYTHONPATH": ""}
+    quiet = {"PIP_ROOT_USER_ACTION": "ignore"}
     for words in calls:
         if layout.live:
             run([*pip, "--python", str(environment / "bin/python"), *words, *always], doing="pip", environment=quiet)

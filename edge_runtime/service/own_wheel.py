@@ -25,27 +25,36 @@ def pack(folder: Path) -> Path:
 
     The format is PEP 427's; metadata and entry points are those that this copy was installed with.
     """
-    try:
-        distribution = metadata.distribution(NAME)
-        described, entry_points = distribution.read_text("METADATA"), distribution.read_text("entry_points.txt")
-    except metadata.PackageNotFoundError as error:
-        raise InstallError(
-            "edge-infer runs from files that pip did not install; name its wheel with --wheel"
-        ) from error
+    described, entry_points = _metadata()
     path = folder / FILE_NAME
     record: list[str] = []
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
-            for name, data in (*_sources(), (f"{_INFO}/METADATA", (described or "").encode())):
+            for name, data in (*_sources(), (f"{_INFO}/METADATA", described.encode())):
                 _add(wheel, name, data, record)
             _add(wheel, f"{_INFO}/WHEEL", _WHEEL.encode(), record)
-            _add(wheel, f"{_INFO}/entry_points.txt", (entry_points or "").encode(), record)
+            _add(wheel, f"{_INFO}/entry_points.txt", entry_points.encode(), record)
             lines = "\n".join([*record, f"{_INFO}/RECORD,,"]) + "\n"
             _add(wheel, f"{_INFO}/RECORD", lines.encode(), [])
     except OSError as error:
         path.unlink(missing_ok=True)
         raise InstallError(f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+def _metadata() -> tuple[str, str]:
+    """Return metadata and entry points of the installed copy. Raises InstallError."""
+    try:
+        distribution = metadata.distribution(NAME)
+    except metadata.PackageNotFoundError:
+        distribution = None
+    if distribution is not None:
+        # The second name is that of a checkout's own notes about itself, which may be found first.
+        described = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
+        entry_points = distribution.read_text("entry_points.txt")
+        if described and entry_points:
+            return described, entry_points
+    raise InstallError("edge-infer runs from files that pip did not install; name its wheel with --wheel")
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

@@ -42,7 +42,7 @@ class JsonlSink:
             self._fd = STDOUT
             return
         try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._torn = _ends_within_a_line(self._path)
         except OSError as error:
             reason = error.strerror or str(error)

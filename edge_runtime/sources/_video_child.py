@@ -2,9 +2,10 @@
 
 FFmpeg's native code can block or crash where no deadline reaches it, so it lives where it can be killed. The dialogue:
 the first line on standard input are the options (JSON; a password never stands on a command line); the first line on
-standard output says what was opened; then each byte in asks for a picture, and each answer is a line of JSON, with the
-pixels or the JPEG bytes in a shared memory file. End of input means that the parent is gone, and ends this process
-whatever it is doing. The memory holds one picture: the parent asks again only after it has copied it.
+standard output says that FFmpeg is loaded, the second what was opened; then each byte in asks for a picture, and each
+answer is a line of JSON, with the pixels or the JPEG bytes in a shared memory file. End of input means that the parent
+is gone, and ends this process whatever it is doing. The memory holds one picture: the parent asks again only after it
+has copied it.
 """
 
 import json
@@ -95,6 +96,7 @@ class Decoder:
 
     def _decode(self) -> dict[str, Any]:
         av = import_av()
+        self._replies.send({"kind": "ready"})
         number = 0
         while True:
             with self._open(av) as container:

@@ -33,6 +33,8 @@ _ERRORS: Final[dict[str, type[EdgeRuntimeError]]] = {
 }
 _GRACE_S: Final = 2.0
 """How much longer than the child's own time limit this side waits before it kills the child."""
+_START_S: Final = 30.0
+"""For a fresh interpreter to import FFmpeg: seconds on a small board that is busy, which no camera is to blame for."""
 
 
 def redacted(url: str) -> str:
@@ -75,8 +77,13 @@ class _VideoSource:
         if importlib.util.find_spec("av") is None:
             raise UsageError("video files and streams need PyAV: pip install 'edge-infer[video]'")
         self._child.start(self._options)
+        answer = self._answer(_START_S)
+        if answer is None:
+            self._child.stop()
+            raise SourceUnavailableError(f"{self._name}: the video decoder does not start within {_START_S:g} s")
         limit_s = self._options["timeout_s"] + _GRACE_S
-        answer = self._answer(limit_s)
+        if answer["kind"] == "ready":
+            answer = self._answer(limit_s)
         if answer is None:
             self._child.stop()
             raise SourceUnavailableError(f"{self._name}: not opened within {limit_s:g} s")

@@ -1,7 +1,8 @@
 """What was predicted (``--jsonl``), what the broker acknowledged, what arrived: and what is missing between them."""
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -91,15 +92,17 @@ class Kill:
 class Losses:
     """What did not arrive, told apart by whether the promise covers it."""
 
-    lost: list[Key] = field(default_factory=list)
-    """Older than the commit interval when the daemon was killed, or of a run that was not killed."""
+    lost: dict[Key, float] = field(default_factory=dict)
+    """Older than the commit interval when the daemon was killed: its age then in ms; infinite without a kill."""
     too_young: int = 0
     """Younger than the commit interval at a kill: allowed."""
     oldest_lost_ms: float = 0.0
     """The oldest message that a kill took, beside the interval."""
 
 
-def find_losses(ledger: Iterable[Entry], kills: Sequence[Kill], safe: set[Key], *, slack_s: float = 0.0) -> Losses:
+def find_losses(
+    ledger: Iterable[Entry], kills: Sequence[Kill], safe: Collection[Key], *, slack_s: float = 0.0
+) -> Losses:
     """Compare the ledger with what is safe (arrived, acknowledged, or on the disk)."""
     found = Losses()
     for entry in ledger:
@@ -107,12 +110,12 @@ def find_losses(ledger: Iterable[Entry], kills: Sequence[Kill], safe: set[Key], 
             continue
         kill = next((kill for kill in kills if kill.at_s >= entry.handed_s), None)
         if kill is None:
-            found.lost.append(entry.key)
+            found.lost[entry.key] = math.inf
             continue
         age_s = kill.at_s - entry.handed_s
         found.oldest_lost_ms = max(found.oldest_lost_ms, round(age_s * 1000, 1))
         if age_s > kill.limit_s + slack_s:
-            found.lost.append(entry.key)
+            found.lost[entry.key] = round(age_s * 1000, 1)
         else:
             found.too_young += 1
     return found

@@ -17,7 +17,6 @@ from which there was no recovery. The daemon is not killed while the disk is ful
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
 import statistics
@@ -110,7 +109,7 @@ def reconcile(scene: Scene) -> dict[str, Any]:
         "duplicates": arrived.duplicates,
         "disordered": arrived.disordered,
         "kills": len(scene.kills),
-        "lost": sorted(losses.lost),
+        "lost": [[*key, age_ms] for key, age_ms in sorted(losses.lost.items())],
         "younger_than_the_interval": losses.too_young,
         "oldest_lost_ms": losses.oldest_lost_ms,
         "gaps": unified.gaps,
@@ -181,5 +180,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.nice(5)
     sys.exit(main())

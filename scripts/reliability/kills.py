@@ -13,7 +13,7 @@ started and all of it must arrive there, and no number may have been given twice
 
 import argparse
 import json
-import os
+import math
 import random
 import shutil
 import sqlite3
@@ -27,28 +27,34 @@ import stand
 from account import DISCONNECTED_S, Arrivals, Entry, Key, Kill, Losses, entry_of, find_losses, read_ledger
 from powercut import PowerCut
 
+from edge_runtime.telemetry.latency import percentile
+
 FPS = 30.0
 LONGEST_S = 2.0
 START_S = 60.0
 
 
-def stored(state: Path, scratch: Path) -> set[Key]:
-    """Return what the outbox holds, read from a copy as the next start would read it."""
+def stored(state: Path, scratch: Path) -> dict[Key, float]:
+    """Return what the outbox holds, read from a copy as the next start would read it.
+
+    Each with how long after it was handed over its commit began, in ms.
+    """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     for path in state.glob("outbox.sqlite*"):
         shutil.copyfile(path, scratch / path.name)
     if not (scratch / "outbox.sqlite").exists():
-        return set()
+        return {}
     db = sqlite3.connect(scratch / "outbox.sqlite")
     try:
-        payloads = [payload for (payload,) in db.execute("SELECT payload FROM message ORDER BY id")]
+        rows = list(db.execute("SELECT stored_ms, payload FROM message ORDER BY id"))
     except sqlite3.DatabaseError as error:  # what a cut left of it; the daemon sets it aside, and it counts as lost
         print(f"the outbox cannot be read: {error}", file=sys.stderr)
-        return set()
+        return {}
     finally:
         db.close()
-    return {entry.key for payload in payloads if (entry := entry_of(payload))}
+    entries = [(stored_ms, entry) for stored_ms, payload in rows if (entry := entry_of(payload))]
+    return {entry.key: stored_ms - entry.handed_s * 1000 for stored_ms, entry in entries}
 
 
 def run_once(daemon: stand.Daemon, ledger: Path, chance: random.Random) -> float:
@@ -124,7 +130,7 @@ class Rounds:
         self._folder, self._state, self._ledger = folder, state, ledger
         self._kills: list[Kill] = []
         self._before: set[Key] = set()
-        self._ever: set[Key] = set()
+        self._ever: dict[Key, float] = {}
         self._checked = 0
         self._vanished: set[Key] = set()
         self._losses = Losses()
@@ -133,20 +139,22 @@ class Rounds:
         kill = Kill(killed_s, DISCONNECTED_S)
         self._kills.append(kill)
         now = stored(self._state, self._folder / "copy")
-        self._vanished |= self._before - now
+        self._vanished |= self._before - now.keys()
         entries = read_ledger(self._ledger)
-        losses = find_losses(entries[self._checked :], [kill], now, slack_s=slack_s)
+        losses = find_losses(entries[self._checked :], [kill], now.keys(), slack_s=slack_s)
         self._checked = len(entries)
-        self._losses.lost += losses.lost
+        self._losses.lost |= losses.lost
         self._losses.too_young += losses.too_young
         self._losses.oldest_lost_ms = max(self._losses.oldest_lost_ms, losses.oldest_lost_ms)
-        self._before = now
+        self._before = set(now)
         self._ever |= now
 
     def result(self, arrived: Arrivals, *, slack_s: float) -> dict[str, Any]:
         entries = read_ledger(self._ledger)
         late = find_losses(entries, self._kills, arrived.keys, slack_s=slack_s)
-        lost = {*self._losses.lost, *self._vanished, *late.lost, *(self._ever - arrived.keys)}
+        vanished = self._vanished | (self._ever.keys() - arrived.keys)
+        lost = dict.fromkeys(vanished, math.inf) | late.lost | self._losses.lost
+        delays = sorted(self._ever.values())
         return {
             "kills": len(self._kills),
             "predictions": len(entries),
@@ -158,7 +166,9 @@ class Rounds:
             "gaps": arrived.gaps,
             "younger_than_the_interval": self._losses.too_young,
             "oldest_lost_ms": self._losses.oldest_lost_ms,
-            "lost": sorted(lost),
+            "commit_began_ms": {f"p{p}": round(percentile(delays, p)) for p in (50, 95, 99, 100)} if delays else None,
+            "lost_after_it_was_committed": len(vanished),
+            "lost": [[*key, age_ms] for key, age_ms in sorted(lost.items())],
         }
 
 
@@ -173,6 +183,8 @@ def report(result: dict[str, Any]) -> None:
     )
     print(f"lost within the interval (allowed): {result['younger_than_the_interval']}")
     print(f"the oldest lost was {result['oldest_lost_ms']:g} ms old, {DISCONNECTED_S * 1000:g} are allowed")
+    print(f"a commit began after (ms): {result['commit_began_ms']}")
+    print(f"lost after it was committed: {result['lost_after_it_was_committed']}")
     print(f"lost against the promise: {len(result['lost'])}")
 
 
@@ -189,5 +201,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.nice(10)
     sys.exit(main())

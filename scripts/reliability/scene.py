@@ -106,7 +106,7 @@ class Scene:
         self.delegate = Delegate(folder)
         self.wire = Wire(self.broker.port)
         sources = [
-            {"type": "video_stream", "name": CAMERA, "url": self.camera.url, "timeout_s": 2.0},
+            {"type": "video_stream", "name": CAMERA, "url": self.camera.url, "timeout_s": 3.0},
             {"type": "demo", "name": STEADY, "fps": FPS, "size": [160, 120]},
         ]
         config = stand.write_config(

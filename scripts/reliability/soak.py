@@ -13,7 +13,6 @@ whose interval lies above ``--allowed-kib-per-hour``.
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -159,5 +158,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.nice(10)
     sys.exit(main())

@@ -116,7 +116,8 @@ class Daemon:
 
 @contextlib.contextmanager
 def ended(*things: Any) -> Iterator[None]:
-    """Kill daemons and brokers at the end, whatever happened."""
+    """Kill daemons and brokers at the end, whatever happened, SIGTERM to this script included."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
     finally:

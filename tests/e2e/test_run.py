@@ -132,7 +132,8 @@ def test_a_command_that_the_broker_kept_from_before_is_not_carried_out(
 def test_a_preview_without_a_model_gives_snapshots(
     edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]
 ) -> None:
-    (edge_infer.folder / "edge.toml").write_text(DEMO + "mask = [[0, 0, 640, 240]]\n")
+    allowed = '[commands]\nallow = ["snapshot"]\n'
+    (edge_infer.folder / "edge.toml").write_text(f"{DEMO}mask = [[0, 0, 640, 240]]\n{allowed}")
     listener = subscriber("edge-infer/porch/#")
     running = edge_infer.start(
         "--config", "edge.toml", "--model", "none", "--broker", mosquitto.url, "--device-id", "porch"

@@ -122,6 +122,9 @@ def test_what_is_no_model_is_refused(
         ),
         (["-o", "o.tflite", "--quantize", "none", "--mean", "1,2"], "expected one number or 3"),
         (["-o", "o.tflite", "--quantize", "none", "--preset", "raw", "--input-shape", "1,8,8,3"], "keeps its input"),
+        (["--fps", "10", "-o", "o.tflite"], "--fps belongs to --estimate"),
+        (["--estimate", "--fps", "10"], "need --device NAME"),
+        (["--estimate", "--device", "toaster"], "no device profile 'toaster'; one of coral-dev-board"),
     ],
 )
 def test_wrong_flags_are_a_sentence(
@@ -137,6 +140,17 @@ def test_wrong_flags_are_a_sentence(
     said = capsys.readouterr().err
     assert complaint in said
     assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["redness.tflite"]
+
+
+def test_a_float_model_is_estimated_without_any_package_of_the_extra(
+    redness: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--estimate", "--quantize", "none", "--device", "pi-5", "--fps", "1"]
+    assert main([str(redness), *flags, "-q"]) == 0
+    said = capsys.readouterr()
+    assert "verdict    time: fits" in said.out
+    assert "used as    an estimate: --quantize none" in said.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["redness.tflite"]
 
 

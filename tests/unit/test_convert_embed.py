@@ -62,7 +62,7 @@ def test_what_is_no_model_is_refused() -> None:
 
 
 def described(fed: ImageInput | WindowInput) -> Described:
-    return Described("cats", "3", "pixels", ["scores"], fed, Range(0.0, 255.0), has_labels=True)
+    return Described("cats", "3", ["pixels"], ["scores"], fed, Range(0.0, 255.0), has_labels=True)
 
 
 def test_metadata_says_how_a_picture_is_fed(tmp_path: Path) -> None:

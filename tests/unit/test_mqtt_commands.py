@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictions import FakeBus
+from real_broker import eventually
 
 from edge_runtime.errors import UsageError
 from edge_runtime.mqtt.commands import BURST, MAX_BYTES, CommandServer
@@ -215,3 +216,25 @@ def test_a_command_may_end_the_server_itself(bus, serve):
     server = serve({"stop": stop}, allowed={"stop"})
     bus.send("stop", {"id": 1})
     assert bus.answers(1)[0][1]["ok"] is True
+
+
+def test_a_flood_is_answered_once_until_it_ends(bus, serve):
+    clock = Clock()
+    server = serve({"ping": lambda request: {}}, clock=clock)
+    for number in range(12):  # ten at once are taken; sent as fast as they are worked off, so that none is dropped
+        bus.send("ping", {"id": number})
+        eventually(lambda number=number: server.handled + server.refused == number + 1, what="the request")
+    clock.now_ns += 10**9
+    bus.send("ping", {"id": "later"})
+    answers = [answer for _, answer in bus.answers(12)]
+    assert [answer["ok"] for answer in answers] == [True] * 10 + [False, True]
+    assert "too many" in answers[10]["error"]
+    assert server.refused == 2
+
+
+def test_an_overlong_name_is_not_answered(bus, serve):
+    server = serve({"ping": lambda request: {}})
+    bus.send("x" * 65, {"id": 1})
+    bus.send("ping", {"id": 2})
+    assert [answer["id"] for _, answer in bus.answers(1)] == [2]
+    assert server.dropped == 1

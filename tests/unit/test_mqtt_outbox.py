@@ -6,11 +6,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edge_runtime.errors import StoreError
+from edge_runtime.mqtt._outbox_schema import Kind, Limits
+from edge_runtime.mqtt.ages import AgeClock
 from edge_runtime.mqtt.outbox import Outbox
 
 NOW_NS = 1_800_000_000 * 10**9
@@ -33,7 +36,7 @@ def test_what_was_committed_is_there_after_a_restart_in_order(tmp_path: Path) ->
     again.open()
     assert again.count == 5
     assert payloads(again) == [payload for _, payload in messages(3) + messages(2)]
-    assert again.bytes == 5 * (20 + len("t/ä".encode()))
+    assert again.size_bytes == 5 * (20 + len("t/ä".encode()))
     again.close()
 
 
@@ -74,27 +77,118 @@ def test_beyond_the_byte_limit_the_oldest_go_and_are_counted(tmp_path: Path) -> 
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=100_000)
     outbox.append(messages(300, size=1000))
     gone = outbox.trim()
-    assert outbox.bytes <= 100_000
-    assert gone == outbox.dropped == 300 - outbox.count
+    assert outbox.size_bytes <= 100_000
+    assert gone[Kind.ORDINARY] == outbox.dropped == 300 - outbox.count
     assert payloads(outbox)[-1].startswith(b"000299")
     outbox.close()
 
 
-def test_messages_grow_old_by_the_wall_clock_unless_it_was_not_set_when_they_came(tmp_path: Path) -> None:
-    wall = [1000 * 10**9]  # 1970: a Pi that has not found its time server
-    outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, wall_ns=lambda: wall[0])
-    outbox.append([("t", b"before the clock was set")])
-    wall[0] = NOW_NS
-    assert outbox.trim() == 0
-    outbox.delete_through(1)
+class Clocks:
+    """The clocks of a device, and an outbox's own clock over them."""
+
+    def __init__(self, *, wall_ns: int = NOW_NS, right: bool = True) -> None:
+        self.wall_ns, self.monotonic_ns, self.right = wall_ns, 5 * 10**9, right
+
+    def go(self, seconds: float) -> None:
+        self.wall_ns += int(seconds * 1e9)
+        self.monotonic_ns += int(seconds * 1e9)
+
+    def ages(self) -> AgeClock:
+        return AgeClock(
+            wall_ns=lambda: self.wall_ns, monotonic_ns=lambda: self.monotonic_ns, is_right=lambda: self.right
+        )
+
+
+def test_messages_grow_old_and_go(tmp_path: Path) -> None:
+    clocks = Clocks()
+    outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=clocks.ages())
     outbox.append([("t", b"old")])
-    wall[0] += 3000 * 10**9
+    clocks.go(3000)
     outbox.append([("t", b"young")])
-    assert outbox.trim() == 0
-    wall[0] += 1000 * 10**9
+    assert not outbox.trim()
+    clocks.go(1000)
     outbox.trim()
     assert payloads(outbox) == [b"young"]
     assert outbox.dropped == 1
+    outbox.close()
+
+
+@pytest.mark.parametrize("step_s", [56 * 365 * 86_400, 400 * 86_400, -400 * 86_400])
+def test_a_clock_that_is_set_while_running_makes_nothing_older(tmp_path: Path, step_s: int) -> None:
+    # 1970, or the time of the last power-off: a Pi that has not found its time server yet.
+    clocks = Clocks(wall_ns=NOW_NS - step_s * 10**9, right=False)
+    outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=clocks.ages())
+    outbox.append([("t", b"before the clock was set")])
+    clocks.wall_ns, clocks.right = NOW_NS, True
+    clocks.go(3000)
+    outbox.append([("t", b"after")])
+    assert not outbox.trim()
+    clocks.go(1000)
+    outbox.trim()
+    assert payloads(outbox) == [b"after"]
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    ("right_before", "right_after", "kept"), [(True, True, False), (False, True, True), (True, False, True)]
+)
+def test_time_spent_switched_off_counts_where_the_clock_was_right(
+    tmp_path: Path, right_before: bool, right_after: bool, kept: bool
+) -> None:
+    clocks = Clocks(right=right_before)
+    outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=clocks.ages())
+    outbox.append([("t", b"x")])
+    outbox._disconnect()
+    later = Clocks(wall_ns=NOW_NS + 7200 * 10**9, right=right_after)
+    outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=later.ages())
+    outbox.open()
+    outbox.trim()
+    assert outbox.count == kept
+    outbox.close()
+
+
+def test_a_flood_of_predictions_does_not_push_events_out(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=65_536, events=Limits(max_bytes=20_000, max_age_s=1e6))
+    outbox.append([("e/event", b"first event"), *messages(50, size=1000), ("e/event", b"second event")])
+    outbox.append(messages(300, size=1000))
+    assert outbox.over_limit
+    gone = outbox.trim()
+    assert gone.keys() == {Kind.ORDINARY}
+    left = payloads(outbox)
+    assert [payload for payload in left if b"event" in payload] == [b"first event", b"second event"]
+    assert outbox.dropped == 352 - len(left) > 200
+    outbox.append([("e/event", bytes(1000))] * 30)
+    assert outbox.trim().keys() == {Kind.EVENT}
+    assert payloads(outbox)[-1] == bytes(1000)
+    assert b"first event" not in payloads(outbox)
+    outbox.close()
+
+
+def test_a_file_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, stored_ms INTEGER, topic TEXT, payload BLOB)")
+        db.execute("INSERT INTO message VALUES (7, 1, 't', x'41')")
+    outbox = Outbox(path)
+    outbox.open()
+    outbox.append([("t/event", b"B")])
+    assert payloads(outbox) == [b"A", b"B"]
+    assert outbox.last_id == 8
+    outbox.close()
+
+
+def test_a_file_that_is_taken_away_while_in_use_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path)
+    outbox.append(messages(5))
+    for name in tmp_path.iterdir():
+        name.unlink()
+    with pytest.raises(StoreError, match="taken away"):
+        outbox.append(messages(1))
+    assert outbox.dropped == 5
+    outbox.append(messages(2))
+    assert path.exists()
+    assert outbox.count == 2
     outbox.close()
 
 

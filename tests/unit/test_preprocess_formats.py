@@ -326,3 +326,18 @@ def test_pictures_and_samples_are_not_mistaken_for_each_other() -> None:
     window = WindowPreprocessor(input=WindowInput(4, 1), tensor=TensorSpec("input", (1, 4), np.dtype(np.float32)))
     with pytest.raises(InputMismatchError, match="picture"):
         window(frame(encoded(photo(64, 64)), "jpeg"))
+
+
+def test_a_camera_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(buffer, "JPEG", progressive=True)
+    good = buffer.getvalue()
+    assert jpeg.jpeg_size(good) == (64, 64)
+    scan = good.rindex(b"\xff\xda")
+    bomb = good[:scan] + good[scan:-2] * 5000 + good[-2:]
+    with pytest.raises(BadFrameError, match="100 scans"):
+        jpeg.jpeg_size(bomb)
+    # Fill bytes and long comments before the frame header hide nothing.
+    padded = bomb[:2] + (b"\xff\xff\xfe\xff\xff" + bytes(65533)) * 3 + bomb[2:]
+    with pytest.raises(BadFrameError, match="100 scans"):
+        jpeg.jpeg_size(padded)

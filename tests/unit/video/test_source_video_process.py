@@ -42,6 +42,28 @@ def test_a_decoder_that_dies_is_an_error_and_can_be_opened_anew(clip: MakeClip, 
     assert read_one(source).sequence == 0
 
 
+def test_a_decoder_that_is_slow_to_start_is_not_taken_for_a_camera_that_does_not_answer() -> None:
+    source = video.VideoStreamSource(
+        video.VideoStreamSource.Config(url="http://camera/video", timeout_s=0.5), stream="video0", wants=None
+    )
+    waited: list[float] = []
+
+    class SlowStart:
+        def start(self, options: object) -> None:
+            self.answers = [{"kind": "ready"}, {"kind": "open", "finite": False}]
+
+        def answer(self, timeout_s: float) -> object:
+            waited.append(timeout_s)
+            return self.answers.pop(0)
+
+        def stop(self) -> None:
+            pass
+
+    source._child = SlowStart()  # type: ignore[assignment]
+    source.open()
+    assert waited[0] >= 10 > waited[1]
+
+
 def test_ctrl_c_and_sigterm_leave_the_decoder_to_its_parent(clip: MakeClip, opened: OpenSource) -> None:
     source = opened(clip())
     os.kill(pid_of(source), signal.SIGINT)

@@ -1,0 +1,60 @@
+"""Run an ONNX model as it came: in onnxruntime, or in ONNX's own evaluator where that lacks an operator."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from converters.arrays import Array
+from edge_runtime.errors import ModelError
+
+
+class Source:
+    """The model as it came, in onnxruntime; in ONNX's own evaluator where that cannot run it."""
+
+    def __init__(self, model: Any) -> None:
+        constants = {tensor.name for tensor in model.graph.initializer}
+        self._inputs = [value.name for value in model.graph.input if value.name not in constants]
+        self.names = [value.name for value in model.graph.output]
+        self._run = _onnxruntime(model) or _evaluator(model)
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs as float32. Raises ModelError when nothing here can run the model."""
+        feeds = {
+            name: np.ascontiguousarray(value, np.float32) for name, value in zip(self._inputs, inputs, strict=True)
+        }
+        try:
+            results = self._run(feeds)
+        except Exception as error:
+            raise ModelError(f"the source does not run: {' '.join(str(error).split())[:300]}") from error
+        if any(isinstance(result, list | dict) or result is None for result in results):
+            raise ModelError("the source gives sequences or maps; export it with plain tensors as outputs")
+        return [np.asarray(result, np.float32) for result in results]
+
+    def named(self, inputs: Sequence[Array]) -> dict[str, Array]:
+        """Return the outputs by name."""
+        return dict(zip(self.names, self.run(inputs), strict=True))
+
+
+def _onnxruntime(model: Any) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        content = model.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001 - it has no common type for "not implemented"
+        return None
+    return lambda feeds: session.run(None, feeds)
+
+
+def _evaluator(model: Any) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        evaluator = ReferenceEvaluator(model)
+    except Exception as error:
+        raise ModelError(f"neither onnxruntime nor ONNX's evaluator can run it: {error}") from error
+    return lambda feeds: evaluator.run(None, feeds)

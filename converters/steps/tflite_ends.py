@@ -1,0 +1,107 @@
+"""Give a converted model the inputs and outputs of its source: same names, same order, same layout."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+_TRANSPOSE: Final = 39
+_RESHAPE: Final = 22
+
+
+class Ends:
+    """The inputs and outputs of one flatbuffer, as they are being changed."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self._schema = schema
+        self._model: Any = schema.ModelT.InitFromPackedBuf(content, 0)
+        self._graph: Any = self._model.subgraphs[0]
+        self._model.signatureDefs = []  # they name the old ends
+
+    def packed(self) -> bytes:
+        """Return the changed model."""
+        import flatbuffers
+
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def name_inputs(self, names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> bool:
+        """Put the inputs in the source's order; one that nothing reads gets a tensor. Return whether all fit."""
+        found = {self._name(index): index for index in self._graph.inputs}
+        if set(found) - set(names):
+            return False
+        order = []
+        for name, shape in zip(names, shapes, strict=True):
+            if name not in found:
+                order.append(self._tensor(name, shape))
+            elif tuple(int(side) for side in self._graph.tensors[found[name]].shape) != tuple(shape):
+                return False
+            else:
+                order.append(found[name])
+        self._graph.inputs = np.asarray(order, np.int32)
+        return True
+
+    def turn_output(self, position: int, axes: Sequence[int], name: str) -> None:
+        """Add a TRANSPOSE behind an output, so that the source's axes come in the source's order."""
+        source = int(self._graph.outputs[position])
+        shape = [int(self._graph.tensors[source].shape[axis]) for axis in axes]
+        options = (self._schema.BuiltinOptions.TransposeOptions, self._schema.TransposeOptionsT())
+        self._append(position, _TRANSPOSE, axes, shape, name, options)
+
+    def shape_output(self, position: int, shape: Sequence[int], name: str) -> None:
+        """Add a RESHAPE behind an output."""
+        entry = self._schema.ReshapeOptionsT()
+        entry.newShape = np.asarray(shape, np.int32)
+        options = (self._schema.BuiltinOptions.ReshapeOptions, entry)
+        self._append(position, _RESHAPE, shape, shape, name, options)
+
+    def order_outputs(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Put the outputs in the source's order, under its names."""
+        outputs = [int(self._graph.outputs[position]) for position in order]
+        for index, name in zip(outputs, names, strict=True):
+            self._graph.tensors[index].name = name.encode()
+        self._graph.outputs = np.asarray(outputs, np.int32)
+
+    def _append(
+        self, position: int, code: int, constant: Sequence[int], shape: Sequence[int], name: str, options: Any
+    ) -> None:
+        source = int(self._graph.outputs[position])
+        result = self._tensor(name, shape)
+        values = self._tensor(f"{name}/order", (len(constant),), np.asarray(constant, np.int32))
+        operator = self._schema.OperatorT()
+        operator.opcodeIndex = self._code(code)
+        operator.inputs = np.asarray([source, values], np.int32)
+        operator.outputs = np.asarray([result], np.int32)
+        operator.builtinOptionsType, operator.builtinOptions = options
+        self._graph.operators.append(operator)
+        self._graph.outputs[position] = result
+
+    def _tensor(self, name: str, shape: Sequence[int], values: Any = None) -> int:
+        tensor = self._schema.TensorT()
+        tensor.name, tensor.shape = name.encode(), np.asarray(shape, np.int32)
+        tensor.type = self._schema.TensorType.FLOAT32 if values is None else self._schema.TensorType.INT32
+        tensor.buffer = 0
+        if values is not None:
+            buffer = self._schema.BufferT()
+            buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+            self._model.buffers.append(buffer)
+            tensor.buffer = len(self._model.buffers) - 1
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _code(self, builtin: int) -> int:
+        for index, known in enumerate(self._model.operatorCodes):
+            if max(known.builtinCode, known.deprecatedBuiltinCode) == builtin:
+                return index
+        code = self._schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.version = 1
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1
+
+    def _name(self, index: int) -> str:
+        name: Any = self._graph.tensors[index].name
+        return name.decode() if isinstance(name, bytes) else str(name)

@@ -1,0 +1,202 @@
+"""What ``edge-infer bench --calibrate`` found out about a device, and the time of operators by it.
+
+A network takes ``call + copies + scale · (sum of its operators) + operators · per operator + bytes from behind the
+cache + bytes moved``: the last four say what operators cost more beside others than alone, and are fitted on the device
+to small made-up networks timed as a whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, sqrt
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from edge_runtime.analysis.cost import costs
+from edge_runtime.analysis.descriptor import Descriptor
+from edge_runtime.analysis.graph import Graph
+from edge_runtime.analysis.kernel_table import Table
+
+INTERVAL_SIGMAS: Final = 1.64
+"""Half of an interval that is to hold nine of ten predictions, in standard deviations."""
+SHARED_ERROR: Final = 0.5
+_ALIKE: Final = {
+    "SQUEEZE": "RESHAPE", "EXPAND_DIMS": "RESHAPE", "RELU_N1_TO_1": "RELU6", "RELU_0_TO_1": "RELU6", "NEG": "ABS",
+    "FLOOR": "ABS", "CEIL": "ABS", "ROUND": "ABS", "POW": "EXP", "LOG": "EXP", "SIN": "TANH", "COS": "TANH",
+    "PRELU": "LEAKY_RELU", "PADV2": "PAD", "MIRROR_PAD": "PAD", "SPLIT_V": "SPLIT", "UNPACK": "PACK",
+    "REDUCE_MAX": "SUM", "REDUCE_MIN": "SUM", "REDUCE_PROD": "SUM", "ARG_MIN": "ARG_MAX", "DEPTH_TO_SPACE": "TRANSPOSE",
+    "SPACE_TO_DEPTH": "TRANSPOSE", "BATCH_TO_SPACE_ND": "TRANSPOSE", "SPACE_TO_BATCH_ND": "TRANSPOSE",
+    "GATHER": "SLICE", "LOG_SOFTMAX": "SOFTMAX", "CAST": "DEQUANTIZE",
+}  # fmt: skip
+"""Operators that are not timed to those that do about the same work."""
+UNKNOWN_ERROR: Final = 0.5
+"""Standard deviation of the logarithm where an operator is predicted from another kind."""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a network costs beside its operators, with one number of threads; microseconds, per megabyte (10^6)."""
+
+    threads: int
+    scale: float
+    per_operator_us: float
+    """Below zero: alone, every operator pays for an inference of its own."""
+    cold_us_per_mb: float
+    """Weights that have left the cache since the last inference."""
+    moved_us_per_mb: float
+    """Values read and written."""
+    call_us: float
+    """Setting inputs and reading outputs, as the engine does for every frame."""
+    copy_us_per_mb: float
+    cache_bytes: int
+    """Last private cache of all cores that take part."""
+    error: float
+    """Standard deviation of the logarithm of whole networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What of a network the context depends on, in bytes."""
+
+    operators: int
+    weight_bytes: int
+    moved_bytes: int
+    largest_bytes: int
+    """Of what one operator reads and writes."""
+    copied_bytes: int
+    """Inputs and outputs."""
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Everything measured on one device. Immutable."""
+
+    basis: str = "measured"
+    """Of every time in here."""
+    date: str
+    runtime: str
+    software: str
+    machine: str
+    system: str
+    seconds: float
+    noise: float
+    """How far the minima of two passes are apart, median of the logarithm: the noise floor of one operator."""
+    contexts: tuple[Context, ...]
+    kernels: tuple[Table, ...]
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, int], Table]:
+        return {(table.kernel, table.threads): table for table in self.kernels}
+
+    def context(self, threads: int) -> Context:
+        """Return the context of so many threads: of the nearest number that was measured, no more than there are."""
+        return min(self.contexts, key=lambda one: (abs(one.threads - threads), one.threads))
+
+    def operators(self, wanted: Sequence[Descriptor], *, threads: int) -> list[tuple[float, float] | None]:
+        """Return microseconds and the standard deviation of their logarithm for each operator; None where unknown."""
+        counts = sorted({one.threads for one in self.contexts})
+        below = max((count for count in counts if count <= threads), default=counts[0])
+        above = min((count for count in counts if count >= threads), default=counts[-1])
+        found = self._operators(wanted, below)
+        if above == below:
+            return found
+        # Amdahl's law between the two numbers that were measured.
+        share = (1 / below - 1 / threads) / (1 / below - 1 / above)
+        return [
+            (one[0] + (other[0] - one[0]) * share, max(one[1], other[1])) if one and other else one
+            for one, other in zip(found, self._operators(wanted, above), strict=True)
+        ]
+
+    def _operators(self, wanted: Sequence[Descriptor], threads: int) -> list[tuple[float, float] | None]:
+        found: list[tuple[float, float] | None] = [None] * len(wanted)
+        groups: dict[tuple[str, float], list[int]] = {}
+        for number, one in enumerate(wanted):
+            if key := self._known(one.kernel, threads):
+                groups.setdefault(key, []).append(number)
+        for (kernel, doubt), numbers in groups.items():
+            table = self._tables[kernel, threads]
+            sizes = np.array([_as_long(wanted[number].sizes, table) for number in numbers], np.int64)
+            took_us, unsure = table.predict(sizes)
+            for number, us, sigma in zip(numbers, took_us.tolist(), unsure.tolist(), strict=True):
+                found[number] = us, max(sigma, doubt)
+        return found
+
+    def _known(self, kernel: str, threads: int) -> tuple[str, float] | None:
+        """Return the table to ask for a kernel, and how doubtful it is to ask it."""
+        if (kernel, threads) in self._tables:
+            return kernel, 0.0
+        for doubt, candidate in _relatives(kernel):
+            for name, count in self._tables:
+                if count == threads and (name == candidate or name.startswith(candidate + "/")):
+                    return name, doubt
+        return None
+
+
+def _relatives(kernel: str) -> Iterator[tuple[float, str]]:
+    """Yield kernels that take about as long, the most alike first, each with a doubt."""
+    by, types, name, *_ = kernel.split("/")
+    other = types.replace("uint8", "int8") if "uint8" in types else types.replace("int8", "uint8")
+    yield 0.15, f"{by}/{types}/{name}"
+    yield 0.15, kernel.replace(types, other, 1)
+    yield 0.2, f"{by}/{other}/{name}"
+    if alike := _ALIKE.get(name):
+        yield 0.3, f"{by}/{types}/{alike}"
+        yield 0.3, f"{by}/{other}/{alike}"
+    for swapped in ("int8", "float32"):
+        yield UNKNOWN_ERROR, f"{by}/{swapped}/{name}"
+    if alike:
+        yield UNKNOWN_ERROR, f"plain/int8/{alike}"
+
+
+def _as_long(sizes: tuple[int, ...], table: Table) -> tuple[int, ...]:
+    """Return sizes with as many numbers as the table's points have."""
+    wanted = table.measured[0].shape[1]
+    return (*sizes, *([1] * wanted))[:wanted]
+
+
+def cold_bytes(sums: Sums, cache_bytes: int) -> float:
+    """Return how many bytes of weights have left the cache since the last inference.
+
+    All stay while weights and the largest operator's values fit; none when they are twice as much, since a cache
+    that drops the least recently used loses what comes round in turn.
+    """
+    kept = sums.weight_bytes + 1.5 * sums.largest_bytes
+    return sums.weight_bytes * min(1.0, max(0.0, (kept - cache_bytes) / cache_bytes))
+
+
+def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
+    """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
+    us = context.scale * operators_us + context.per_operator_us * (sums.operators - 1)
+    us += context.cold_us_per_mb * cold_bytes(sums, context.cache_bytes) / 1e6
+    us += context.moved_us_per_mb * sums.moved_bytes / 1e6
+    return max(us, 0.1 * operators_us)
+
+
+def call_us(context: Context, sums: Sums) -> float:
+    """Return what setting inputs and reading outputs takes."""
+    return context.call_us + context.copy_us_per_mb * sums.copied_bytes / 1e6
+
+
+def interval_factor(context: Context, alone: Sequence[tuple[float, float]]) -> float:
+    """Return by what a prediction may be off, as a factor, in nine cases of ten.
+
+    ``alone`` are microseconds and deviations of the operators. Half of an operator's error is taken as its own, half as
+    shared by all operators of its kind, which is what was seen on the networks of the design set.
+    """
+    total = sum(us for us, _ in alone) or 1.0
+    own = sqrt(sum((us * sigma) ** 2 for us, sigma in alone)) / total
+    shared = sum(us * sigma for us, sigma in alone) / total
+    return exp(INTERVAL_SIGMAS * sqrt(own**2 + (SHARED_ERROR * shared) ** 2 + context.error**2))
+
+
+def sums_of(graph: Graph) -> Sums:
+    """Return what of a graph its context depends on."""
+    every = costs(graph)
+    ends = {*graph.model.inputs, *graph.model.outputs}
+    return Sums(
+        operators=len(every),
+        weight_bytes=sum(cost.weight_bytes for cost in every),
+        moved_bytes=sum(cost.activation_bytes for cost in every),
+        largest_bytes=max((cost.activation_bytes for cost in every), default=0),
+        copied_bytes=sum(graph.tensors[index].size_bytes for index in ends),
+    )

@@ -1,0 +1,183 @@
+"""Measure the device this runs on, within a given time: operators, networks, calls; and fit everything to them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.analysis.calibrated import Calibration
+from edge_runtime.analysis.calibration import operators
+from edge_runtime.analysis.calibration.context import Whole, fit_context, parts_of
+from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
+from edge_runtime.analysis.calibration.networks import NETWORKS, networks
+from edge_runtime.analysis.calibration.probes import all_probes
+from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting
+from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.kernel_table import Table
+from edge_runtime.errors import EngineError
+from edge_runtime.interpreter import Runtime, quiet_native_output
+from edge_runtime.model_file import parse_model
+
+MOST_SECONDS: Final = 60.0
+PASSES: Final = 2
+_NETWORK_SHARE: Final = 0.25
+_CALL_S: Final = 0.15
+_USUAL_CACHES: Final = (32 * 1024, 512 * 1024)
+"""Of a core, where the system does not tell: first and second level of the small Arm cores."""
+
+Progress = Callable[[str, int], object]
+"""Told of what is being done, and how many steps of it are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A level of cache: bytes, and how many cores share them."""
+
+    size_bytes: int
+    cores: int
+
+    def of(self, threads: int) -> int:
+        """Return what so many cores have together."""
+        return self.size_bytes * -(-threads // self.cores)
+
+
+def steps() -> int:
+    """Return how many steps ``calibrate`` tells of."""
+    return PASSES * (len(all_probes()) + NETWORKS)
+
+
+def calibrate(
+    runtime: Runtime,
+    *,
+    threads: Sequence[int],
+    seconds: float,
+    machine: dict[str, Any],
+    progress: Progress = lambda _what, _done: None,
+) -> Calibration:
+    """Measure for at most about ``seconds``, then fit, which takes as long as it takes (20 s on a small board).
+
+    ``machine`` is what ``edge_runtime.bench.machine`` says. Raises EngineError when nothing could be measured.
+    """
+    began_s = time.monotonic()
+    timer = ProbeTimer(all_probes(), runtime, threads=threads)
+    wholes: dict[tuple[int, int], Whole] = {}
+    share_s = (seconds - 2 * _CALL_S * len(threads)) / PASSES
+    with quiet_native_output():
+        call = {count: _call(runtime, count) for count in threads}
+        for _ in range(PASSES):
+            timer.run(share_s * (1 - _NETWORK_SHARE), lambda done: progress("operators", done))
+            _time_networks(runtime, threads, share_s * _NETWORK_SHARE, wholes, progress)
+    took_s = time.monotonic() - began_s
+    if not timer.points:
+        raise EngineError("no operator could be timed here; see edge-infer doctor")
+    progress("fitting", 0)
+    caches = read_caches()
+    calibration = Calibration(
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        runtime=runtime.version,
+        software=f"Python {machine['python']}",
+        machine=f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores",
+        system=str(machine["system"]),
+        seconds=round(took_s, 1),
+        noise=round(timer.noise, 4),
+        contexts=(),
+        kernels=tuple(fit_kernels(timer.points, caches)),
+    )
+    return with_contexts(calibration, list(wholes.values()), threads=threads, call=call, cache=caches[1])
+
+
+def with_contexts(
+    calibration: Calibration,
+    wholes: Sequence[Whole],
+    *,
+    threads: Sequence[int],
+    call: dict[int, tuple[float, float]],
+    cache: Cache,
+) -> Calibration:
+    """Return a calibration with contexts fitted to networks."""
+    made = calibration
+    for count in threads:
+        # The fit asks for operators with so many threads, which the contexts name.
+        bare = fit_context(made, (), threads=count, cache_bytes=cache.of(count), call=call[count])
+        made = _replaced(made, (*made.contexts, bare))
+    contexts = [
+        fit_context(made, wholes, threads=count, cache_bytes=cache.of(count), call=call[count]) for count in threads
+    ]
+    return _replaced(made, tuple(contexts))
+
+
+def _replaced(calibration: Calibration, contexts: tuple[Any, ...]) -> Calibration:
+    fields = {name: getattr(calibration, name) for name in calibration.__struct_fields__}
+    return Calibration(**(fields | {"contexts": contexts}))
+
+
+def fit_kernels(points: Sequence[Point], caches: tuple[Cache, Cache]) -> list[Table]:
+    """Return a table for every kernel that has enough points."""
+    shortest: dict[tuple[str, int], dict[tuple[int, ...], float]] = {}
+    for point in points:
+        table = shortest.setdefault((point.descriptor.kernel, point.threads), {})
+        sizes = point.descriptor.sizes
+        table[sizes] = min(point.us, table.get(sizes, point.us))
+    return [
+        fit_table(kernel, threads, measured, caches_bytes=(caches[0].of(threads), caches[1].of(threads)))
+        for (kernel, threads), measured in sorted(shortest.items())
+        if len(measured) >= LEAST_POINTS
+    ]
+
+
+def _call(runtime: Runtime, threads: int) -> tuple[float, float]:
+    """Return what a call costs beside the inference, in microseconds, and more per megabyte copied."""
+    found = []
+    for shape in ([1, 16], [1, 224, 224, 3]):
+        content = operators.unary("ABS", "float32", "float32", shape)
+        sitting = Sitting(runtime, content, threads=threads)
+        found.append(sitting.shortest_call_us(_CALL_S / 2) - sitting.shortest_us(_CALL_S / 2))
+    copied_mb = 2 * 4 * 224 * 224 * 3 / 1e6
+    return max(found[0], 0.0), max(found[1] - found[0], 0.0) / copied_mb
+
+
+def _time_networks(
+    runtime: Runtime, threads: Sequence[int], seconds: float, found: dict[tuple[int, int], Whole], progress: Progress
+) -> None:
+    end_s = time.monotonic() + seconds
+    for number, content in enumerate(networks()):
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            return
+        progress("networks", 1)
+        graph = build_graph(parse_model(content, "network"))
+        descriptors, sums = parts_of(graph, runtime=runtime.name)
+        share_s = left_s / (NETWORKS - number) / len(threads)
+        for count in threads:
+            try:
+                us = Sitting(runtime, content, threads=count).shortest_us(share_s)
+            except EngineError:
+                break
+            seen = found.get((number, count))
+            whole = Whole(descriptors, sums, count, us)
+            found[number, count] = replace(whole, us=min(us, seen.us)) if seen else whole
+
+
+def read_caches(root: Path = Path("/")) -> tuple[Cache, Cache]:
+    """Return the first level for data and the second, as the system tells; usual sizes where it does not."""
+    found: dict[int, Cache] = {}
+    for index in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind = int((index / "level").read_text()), (index / "type").read_text().strip()
+            size = (index / "size").read_text().strip()
+            sharing = _count((index / "shared_cpu_list").read_text().strip())
+            size_bytes = int(size.rstrip("KM")) * {"K": 1024, "M": 1024**2}.get(size[-1:], 1)
+        except (OSError, ValueError):
+            continue
+        if kind != "Instruction" and size_bytes:
+            found[level] = Cache(size_bytes, max(1, sharing))
+    usual = [Cache(size, 1) for size in _USUAL_CACHES]
+    return found.get(1, usual[0]), found.get(2, usual[1])
+
+
+def _count(listed: str) -> int:
+    """Return how many processors ``0-3,5`` are."""
+    ends = [part.split("-") for part in listed.split(",") if part]
+    return sum(int(part[-1]) - int(part[0]) + 1 for part in ends)

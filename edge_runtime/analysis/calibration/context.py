@@ -1,0 +1,85 @@
+"""Fit what a network costs beside its operators, to made-up networks timed as a whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.analysis.calibrated import Calibration, Context, Sums, cold_bytes, sums_of
+from edge_runtime.analysis.calibration.fitting import least_squares_above_zero
+from edge_runtime.analysis.descriptor import Descriptor, describe
+from edge_runtime.analysis.graph import Graph
+from edge_runtime.analysis.kernel_table import Floats
+from edge_runtime.analysis.xnnpack import delegation
+
+_LEAST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A network that was timed as a whole."""
+
+    descriptors: tuple[Descriptor, ...]
+    sums: Sums
+    threads: int
+    us: float
+
+
+def parts_of(graph: Graph, *, runtime: str) -> tuple[tuple[Descriptor, ...], Sums]:
+    """Return the descriptors of a graph's operators and what its context depends on."""
+    taken = delegation(graph, runtime="litert" if runtime == "litert" else "tflite-runtime").segment
+    described = tuple(describe(graph, node, delegated=taken[node.index] is not None) for node in graph.nodes)
+    return described, sums_of(graph)
+
+
+def fit_context(
+    calibration: Calibration, wholes: Sequence[Whole], *, threads: int, cache_bytes: int, call: tuple[float, float]
+) -> Context:
+    """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
+    chosen = [whole for whole in wholes if whole.threads == threads]
+    rows, took_us = _rows(calibration, chosen, cache_bytes)
+    found = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
+    error = 0.1
+    if len(chosen) >= _LEAST:
+        found = _solve(rows, took_us)
+        left_out = [_left_out(rows, took_us, number) for number in range(len(chosen))]
+        error = float(np.sqrt(np.mean(np.minimum(np.square(left_out), 0.25))))
+    return Context(
+        threads=threads,
+        scale=round(float(found[0]), 4),
+        per_operator_us=round(float(found[1] - found[2]), 4),
+        cold_us_per_mb=round(float(found[3]), 3),
+        moved_us_per_mb=round(float(found[4]), 3),
+        call_us=round(call[0], 3),
+        copy_us_per_mb=round(call[1], 3),
+        cache_bytes=cache_bytes,
+        error=round(error, 4),
+    )
+
+
+def _rows(calibration: Calibration, wholes: Sequence[Whole], cache_bytes: int) -> tuple[Floats, Floats]:
+    rows, took_us = [], []
+    for whole in wholes:
+        alone = calibration.operators(whole.descriptors, threads=whole.threads)
+        operators_us = sum(one[0] for one in alone if one)
+        beside = whole.sums.operators - 1
+        cold_mb = cold_bytes(whole.sums, cache_bytes) / 1e6
+        rows.append([operators_us, beside, -beside, cold_mb, whole.sums.moved_bytes / 1e6])
+        took_us.append(whole.us)
+    return np.array(rows).reshape(-1, 5), np.array(took_us)
+
+
+def _solve(rows: Floats, took_us: Floats) -> Floats:
+    """Return scale, overhead of an operator above and below zero, cold and moved bytes; a scale near 1 is preferred."""
+    prior = np.array([[3.0, 0.0, 0.0, 0.0, 0.0]])
+    matrix = np.vstack([rows / took_us[:, None], prior])
+    size = np.abs(matrix).max(axis=0) + 1e-12
+    found: Floats = least_squares_above_zero(matrix / size, np.append(np.ones(len(took_us)), 3.0)) / size
+    return found
+
+
+def _left_out(rows: Floats, took_us: Floats, number: int) -> float:
+    """Return the logarithmic error for one network by a fit to the others."""
+    others = np.arange(len(took_us)) != number
+    guess = float(rows[number] @ _solve(rows[others], took_us[others]))
+    return float(np.log(max(guess, 0.01) / took_us[number]))

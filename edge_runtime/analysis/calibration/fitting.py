@@ -1,0 +1,134 @@
+"""Fit a kernel's table to measured points: costs above zero for the law, and how far deviations carry.
+
+Everything that has to be chosen is chosen by leaving one point out at a time: nothing is taken from another machine.
+"""
+
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.analysis.kernel_table import (
+    SHORTEST_US,
+    Floats,
+    Table,
+    Tile,
+    coordinates,
+    law_of,
+    law_terms,
+    matern,
+)
+
+LEAST_POINTS: Final = 4
+_WIDTHS: Final = (1, 8, 16, 32)
+_TILES: Final = {
+    "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 8, 16)), (1, (8, 16, 32, 64))),
+    "depthwise": ((1, _WIDTHS),),
+    "values": ((1, _WIDTHS),),
+}
+"""Which side of the tile, and what it may be; outputs are tried again when the others are known."""
+_REACHES: Final = (1.0, 2.0, 4.0, 8.0)
+_AMPLITUDES: Final = (0.05, 0.1, 0.2, 0.4)
+_NOISES: Final = (0.02, 0.04)
+_FAR: Final = 0.5
+"""A deviation of the logarithm beyond this counts as this much: a rare outlier is not to choose for all."""
+
+
+def fit_table(
+    kernel: str, threads: int, points: dict[tuple[int, ...], float], *, caches_bytes: tuple[int, int]
+) -> Table:
+    """Return the table of a kernel; ``points`` are microseconds by sizes, at least ``LEAST_POINTS``.
+
+    ``caches_bytes``: first and second level of all cores that take part.
+    """
+    sizes = np.array(list(points), np.int64)
+    took_us = np.array(list(points.values()))
+    tile, costs_us = _fit_law(kernel, sizes, took_us, caches_bytes)
+    lawful = np.maximum(law_terms(kernel, sizes, tile=tile, caches_bytes=caches_bytes) @ costs_us, SHORTEST_US)
+    reach, amplitude, noise, error = _fit_bend(coordinates(kernel, sizes), np.log(took_us / lawful))
+    lines = (" ".join(str(size) for size in row) + f" {us:.3f}" for row, us in points.items())
+    return Table(
+        kernel=kernel,
+        threads=threads,
+        tile=tile,
+        caches_bytes=caches_bytes,
+        costs_us=tuple(float(f"{cost:.4g}") for cost in costs_us),
+        reach=reach,
+        amplitude=amplitude,
+        noise=noise,
+        error=round(error, 4),
+        points="\n".join(lines) + "\n",
+    )
+
+
+def _fit_law(
+    kernel: str, sizes: NDArray[np.int64], took_us: Floats, caches_bytes: tuple[int, int]
+) -> tuple[Tile, Floats]:
+    """Return the tile and the costs with the least error; the sides of the tile are chosen one after the other."""
+    best: tuple[float, Tile, Floats] = (np.inf, (1, 1, 1), np.zeros(0))
+    for side, choices in _TILES[law_of(kernel)]:
+        for choice in choices:
+            tile = _with_side(best[1], side, choice)
+            terms = law_terms(kernel, sizes, tile=tile, caches_bytes=caches_bytes)
+            costs_us = least_relative_squares(terms, took_us)
+            off = np.log(np.maximum(terms @ costs_us, SHORTEST_US) / took_us)
+            error = float(np.mean(np.minimum(off**2, _FAR**2)))
+            if error < best[0]:
+                best = (error, tile, costs_us)
+    return best[1], best[2]
+
+
+def _with_side(tile: Tile, side: int, size: int) -> Tile:
+    rows, outputs, depth = (size if number == side else old for number, old in enumerate(tile))
+    return rows, outputs, depth
+
+
+def _fit_bend(at: Floats, off: Floats) -> tuple[float, float, float, float]:
+    """Return reach, amplitude, noise and the error of leaving one out; the formula is Rasmussen and Williams' 5.12."""
+    best = (np.inf, 1.0, 0.05, 0.05)
+    for reach in _REACHES:
+        alike = matern(at, at, reach)
+        for amplitude, noise in product(_AMPLITUDES, _NOISES):
+            inverse = np.linalg.inv(amplitude**2 * alike + noise**2 * np.eye(len(off)))
+            left_out = (inverse @ off) / np.diag(inverse)
+            error = float(np.sqrt(np.mean(np.minimum(left_out**2, _FAR**2))))
+            if error < best[0]:
+                best = (error, reach, amplitude, noise)
+    error, reach, amplitude, noise = best
+    return reach, amplitude, noise, error
+
+
+def least_relative_squares(terms: Floats, wanted: Floats) -> Floats:
+    """Return costs (t,) of at least 0 with the least squares of ``terms @ costs / wanted - 1``."""
+    scale = terms.max(axis=0) + 1e-12
+    costs: Floats = least_squares_above_zero(terms / scale / wanted[:, None], np.ones(len(wanted))) / scale
+    return costs
+
+
+def least_squares_above_zero(matrix: Floats, wanted: Floats) -> Floats:
+    """Return the least-squares solution without a negative part (Lawson and Hanson, Solving Least Squares, 1974)."""
+    count = matrix.shape[1]
+    gram, target = matrix.T @ matrix + 1e-12 * np.eye(count), matrix.T @ wanted
+    free, found = np.zeros(count, bool), np.zeros(count)
+    for _ in range(3 * count):
+        slope = np.where(free, -1.0, target - gram @ found)
+        if slope.max() < 1e-9:
+            break
+        free[int(np.argmax(slope))] = True
+        found, free = _step(gram, target, found, free)
+    return found
+
+
+def _step(gram: Floats, target: Floats, found: Floats, free: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    while free.any():
+        trial = np.zeros(len(found))
+        trial[free] = np.linalg.solve(gram[np.ix_(free, free)], target[free])
+        if (trial[free] > 0).all():
+            return trial, free
+        below = free & (trial <= 0)
+        far = float(np.min(found[below] / (found[below] - trial[below] + 1e-30)))
+        found = found + far * (trial - found)
+        free = free & (found > 1e-12)
+        found[~free] = 0.0
+    return found, free

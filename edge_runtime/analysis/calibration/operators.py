@@ -1,0 +1,218 @@
+"""Models of one operator, by the sizes of the work: what calibration times.
+
+Each function returns a ``.tflite``. ``type_name`` is float32, int8 or uint8; pictures are NHWC with batch 1.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Final
+
+from edge_runtime.analysis.calibration.flat_writer import Fields, Scalar
+from edge_runtime.analysis.calibration.model_writer import SCALE, ModelWriter, OptionFields
+
+_LOGISTIC_SCALE: Final = 1 / 256
+_FIRST_VERSION: Final = frozenset({"ELU", "HARD_SWISH"})
+
+
+def convolution(
+    type_name: str, side: int, channels: tuple[int, int], *, window: tuple[int, int] = (1, 1), stride: int = 1
+) -> bytes:
+    """Return CONV_2D of ``channels`` (in, out) with a result of ``side`` by ``side``."""
+    writer, (depth, width) = ModelWriter(), channels
+    fed = writer.tensor([1, side * stride, side * stride, depth], type_name)
+    weights = writer.weights([width, *window, depth], type_name)
+    made = writer.tensor([1, side, side, width], type_name)
+    options = (1, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride)})
+    writer.operator("CONV_2D", [fed, weights, writer.bias(width, type_name)], [made], options, version=3)
+    return writer.model([fed], [made])
+
+
+def depthwise(type_name: str, side: int, channels: int, *, window: int = 3, stride: int = 1) -> bytes:
+    """Return DEPTHWISE_CONV_2D with a result of ``side`` by ``side``."""
+    writer = ModelWriter()
+    fed = writer.tensor([1, side * stride, side * stride, channels], type_name)
+    weights = writer.weights([1, window, window, channels], type_name, axis=3)
+    made = writer.tensor([1, side, side, channels], type_name)
+    options = (2, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("i", 1)})
+    writer.operator("DEPTHWISE_CONV_2D", [fed, weights, writer.bias(channels, type_name)], [made], options, version=3)
+    return writer.model([fed], [made])
+
+
+def transposed(type_name: str, side: int, channels: tuple[int, int], *, window: int, stride: int = 2) -> bytes:
+    """Return TRANSPOSE_CONV that makes a picture of ``side`` by ``side`` larger by ``stride``."""
+    writer, (depth, width) = ModelWriter(), channels
+    large = [1, side * stride, side * stride, width]
+    fed = writer.tensor([1, side, side, depth], type_name)
+    weights = writer.weights([width, window, window, depth], type_name)
+    made = writer.tensor(large, type_name)
+    options = (49, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride)})
+    inputs = [writer.integers(large), weights, fed, writer.bias(width, type_name)]
+    writer.operator("TRANSPOSE_CONV", inputs, [made], options, version=3)
+    return writer.model([fed], [made])
+
+
+def fully_connected(type_name: str, rows: int, inputs: int, units: int) -> bytes:
+    """Return FULLY_CONNECTED of ``rows`` vectors."""
+    writer = ModelWriter()
+    fed = writer.tensor([rows, inputs], type_name)
+    weights = writer.weights([units, inputs], type_name)
+    made = writer.tensor([rows, units], type_name)
+    # Version 4 has quantised weights per tensor, which converters choose for int8; later ones per channel as well.
+    writer.operator("FULLY_CONNECTED", [fed, weights, writer.bias(units, type_name)], [made], (8, {}), version=4)
+    return writer.model([fed], [made])
+
+
+def matmul(type_name: str, batch: int, rows: int, depth: int, columns: int) -> bytes:
+    """Return BATCH_MATMUL of two computed operands."""
+    writer = ModelWriter()
+    left, right = (writer.tensor(shape, type_name) for shape in ([batch, rows, depth], [batch, depth, columns]))
+    made = writer.tensor([batch, rows, columns], type_name)
+    writer.operator("BATCH_MATMUL", [left, right], [made], (101, {}), version=2 if type_name == "int8" else 1)
+    return writer.model([left, right], [made])
+
+
+def unary(name: str, fed_type: str, made_type: str, shape: Sequence[int], options: OptionFields | None = None) -> bytes:
+    """Return an operator that makes a tensor of the same shape."""
+    writer = ModelWriter()
+    fed = writer.tensor(shape, fed_type)
+    made = writer.tensor(shape, made_type, scale=SCALE * 1.5)
+    if name in {"LOGISTIC", "SOFTMAX"} and made_type == "int8":
+        made = writer.tensor(shape, made_type, scale=_LOGISTIC_SCALE, zero_point=-128)
+    first = name in _FIRST_VERSION or "int8" not in {fed_type, made_type}
+    writer.operator(name, [fed], [made], options, version=1 if first else 2)
+    return writer.model([fed], [made])
+
+
+def binary(name: str, type_name: str, shape: Sequence[int], other: Sequence[int]) -> bytes:
+    """Return an operator of two operands, the second of which may have to be repeated."""
+    writer = ModelWriter()
+    left = writer.tensor(shape, type_name)
+    constant = prod(other) == 1
+    right = writer.weights(other, type_name) if constant and type_name == "float32" else writer.tensor(other, type_name)
+    made = writer.tensor(shape, type_name)
+    member = {"ADD": 11, "MUL": 21, "SUB": 28, "DIV": 29, "MAXIMUM": 39, "MINIMUM": 39, "SQUARED_DIFFERENCE": 76}
+    version = {"SUB": 3, "ADD": 2, "MUL": 2}.get(name, 2) if type_name != "float32" else 1
+    writer.operator(name, [left, right], [made], (member[name], {}), version=version)
+    fed = [left] if constant and type_name == "float32" else [left, right]
+    return writer.model(fed, [made])
+
+
+def pool(name: str, type_name: str, side: int, channels: int, *, window: int, stride: int) -> bytes:
+    """Return MAX_POOL_2D or AVERAGE_POOL_2D with a result of ``side`` by ``side``."""
+    writer = ModelWriter()
+    fed = writer.tensor([1, side * stride, side * stride, channels], type_name)
+    made = writer.tensor([1, side, side, channels], type_name)
+    fields: Fields = {0: Scalar("b", 0)} | {
+        number: Scalar("i", value) for number, value in ((1, stride), (2, stride), (3, window), (4, window))
+    }
+    writer.operator(name, [fed], [made], (5, fields), version=2 if type_name == "int8" else 1)
+    return writer.model([fed], [made])
+
+
+def reduction(name: str, type_name: str, shape: Sequence[int], axes: Sequence[int], *, keep: bool = True) -> bytes:
+    """Return MEAN or SUM over axes."""
+    kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    made_shape = kept if keep else [size for axis, size in enumerate(shape) if axis not in axes]
+    writer = ModelWriter()
+    fed, made = writer.tensor(shape, type_name), writer.tensor(made_shape, type_name)
+    options = (27, {0: Scalar("B", keep)})
+    writer.operator(name, [fed, writer.integers(axes)], [made], options, version=2 if type_name == "int8" else 1)
+    return writer.model([fed], [made])
+
+
+def joined(type_name: str, shape: Sequence[int], count: int, axis: int) -> bytes:
+    """Return CONCATENATION of ``count`` tensors of one shape."""
+    writer = ModelWriter()
+    parts = [writer.tensor(shape, type_name) for _ in range(count)]
+    large = [size * count if number == axis else size for number, size in enumerate(shape)]
+    made = writer.tensor(large, type_name)
+    version = 2 if type_name == "int8" else 1
+    writer.operator("CONCATENATION", parts, [made], (10, {0: Scalar("i", axis)}), version=version)
+    return writer.model(parts, [made])
+
+
+def split(type_name: str, shape: Sequence[int], count: int) -> bytes:
+    """Return SPLIT of the last axis."""
+    writer = ModelWriter()
+    fed = writer.tensor(shape, type_name)
+    parts = [writer.tensor([*shape[:-1], shape[-1] // count], type_name) for _ in range(count)]
+    axis = writer.integers([len(shape) - 1])
+    writer.operator("SPLIT", [axis, fed], parts, (35, {0: Scalar("i", count)}), version=2)
+    return writer.model([fed], parts)
+
+
+def with_integers(
+    name: str,
+    type_name: str,
+    shape: Sequence[int],
+    made_shape: Sequence[int],
+    constants: Sequence[Sequence[int]],
+    *,
+    options: OptionFields | None = None,
+    version: int = 2,
+) -> bytes:
+    """Return an operator that moves values about as constant vectors say: a reshape, a slice, a permutation."""
+    writer = ModelWriter()
+    fed, made = writer.tensor(shape, type_name), writer.tensor(made_shape, type_name)
+    inputs = [fed, *(writer.integers(values) for values in constants)]
+    writer.operator(name, inputs, [made], options, version=version)
+    return writer.model([fed], [made])
+
+
+def padded(type_name: str, side: int, channels: int) -> bytes:
+    """Return PAD of a picture by one pixel all round."""
+    writer = ModelWriter()
+    fed = writer.tensor([1, side, side, channels], type_name)
+    made = writer.tensor([1, side + 2, side + 2, channels], type_name)
+    paddings = writer.matrix([[0, 0], [1, 1], [1, 1], [0, 0]])
+    writer.operator("PAD", [fed, paddings], [made], (22, {}), version=2)
+    return writer.model([fed], [made])
+
+
+def resized(name: str, type_name: str, side: int, channels: int, factor: int) -> bytes:
+    """Return RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR."""
+    large = side * factor
+    options = (15, {3: Scalar("B", True)}) if name == "RESIZE_BILINEAR" else (74, {1: Scalar("B", True)})
+    shapes = [1, side, side, channels], [1, large, large, channels]
+    return with_integers(name, type_name, *shapes, [[large, large]], options=options, version=3)
+
+
+def arg_max(type_name: str, shape: Sequence[int]) -> bytes:
+    """Return ARG_MAX over the last axis."""
+    writer = ModelWriter()
+    fed, made = writer.tensor(shape, type_name), writer.tensor(shape[:-1], "int32")
+    inputs = [fed, writer.integers([len(shape) - 1])]
+    writer.operator("ARG_MAX", inputs, [made], (40, {0: Scalar("b", 2)}), version=2)
+    return writer.model([fed], [made])
+
+
+def packed(type_name: str, shape: Sequence[int], count: int) -> bytes:
+    """Return PACK of ``count`` tensors along a new first axis."""
+    writer = ModelWriter()
+    parts = [writer.tensor(shape, type_name) for _ in range(count)]
+    made = writer.tensor([count, *shape], type_name)
+    writer.operator("PACK", parts, [made], (59, {0: Scalar("i", count), 1: Scalar("i", 0)}), version=2)
+    return writer.model(parts, [made])
+
+
+def chain(name: str, type_name: str, count: int) -> bytes:
+    """Return ``count`` tiny operators one after the other: what an inference and an operator cost at least."""
+    writer = ModelWriter()
+    first = fed = writer.tensor([1, 16], type_name)
+    for _ in range(count):
+        made = writer.tensor([1, 16], type_name)
+        writer.operator(name, [fed], [made], None, version=1)
+        fed = made
+    return writer.model([first], [fed])
+
+
+def alternating(count: int) -> bytes:
+    """Return ``count`` pairs of a tiny operator that XNNPACK takes and one that it does not."""
+    writer = ModelWriter()
+    first = fed = writer.tensor([1, 16], "float32")
+    for _ in range(count):
+        taken, left = writer.tensor([1, 16], "float32"), writer.tensor([1, 16], "float32")
+        writer.operator("ABS", [fed], [taken])
+        writer.operator("REVERSE_V2", [taken, writer.integers([1])], [left])
+        fed = left
+    return writer.model([first], [fed])

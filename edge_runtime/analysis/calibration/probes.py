@@ -1,0 +1,238 @@
+"""Which operators calibration times: a spread over the sizes that networks for small devices have.
+
+The order is such that however early the time runs out, every kind of operator has had its share. Seeded: every device
+times the same operators.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import log2, prod
+from random import Random
+from typing import Final
+
+from edge_runtime.analysis.calibration import operators as make
+from edge_runtime.analysis.calibration.flat_writer import Scalar
+
+SIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
+CHANNELS: Final = (
+    3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 120, 128, 144, 160, 184, 192, 224, 240, 256,
+    288, 320, 384, 432, 480, 512, 576, 640, 672, 768, 960, 1024, 1152, 1280, 1536, 2048,
+)  # fmt: skip
+MOST_MACS: Final = 120_000_000
+MOST_ELEMENTS: Final = 1_500_000
+LEAST_MACS: Final = 2_000
+PICTURES: Final = (
+    (4, 32),
+    (7, 192),
+    (14, 64),
+    (14, 480),
+    (28, 40),
+    (28, 144),
+    (56, 24),
+    (56, 96),
+    (112, 16),
+    (112, 48),
+)
+"""Side and channels of the tensors that operators without weights are timed on."""
+MAIN_TYPES: Final = ("float32", "int8")
+
+Make = Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One operator to time. ``group`` is its kind, for taking turns."""
+
+    group: str
+    make: Make
+    """Returns the model."""
+
+
+def all_probes() -> list[Probe]:
+    """Return every probe, the kinds taking turns in proportion to their number."""
+    groups: dict[str, list[Probe]] = {}
+    for probe in [*_weighted(), *_values()]:
+        groups.setdefault(probe.group, []).append(probe)
+    placed = [
+        ((number + 0.5) / len(members), name, probe)
+        for name, members in groups.items()
+        for number, probe in enumerate(members)
+    ]
+    return [probe for _, _, probe in sorted(placed, key=lambda place: place[:2])]
+
+
+def _weighted() -> Iterator[Probe]:
+    """Yield operators with weights, their sizes drawn at random."""
+    random = Random(7)  # noqa: S311 - the same operators on every device
+    for type_name, share in (("float32", 1.0), ("int8", 1.0), ("uint8", 0.5)):
+        yield from _pointwise(random, type_name, int(120 * share))
+        yield from _windowed(random, type_name, int(130 * share))
+        yield from _depthwise(random, type_name, int(70 * share))
+        yield from _dense(random, type_name, int(56 * share))
+    for type_name in MAIN_TYPES:
+        yield from _transposed(random, type_name, 16)
+        yield from _products(random, type_name, 16)
+
+
+def _pointwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        side, channels = _drawn(random, taps=1)
+        yield Probe(f"{type_name} pointwise", partial(make.convolution, type_name, side, channels))
+
+
+def _windowed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        window = random.choice(((3, 3), (3, 3), (3, 3), (5, 5), (1, 5), (7, 7), (2, 2), (1, 1)))
+        stride = 2 if window == (1, 1) else random.choice((1, 1, 2))
+        side, channels = _drawn(random, taps=prod(window), thin=True)
+        convolution = partial(make.convolution, type_name, side, channels, window=window, stride=stride)
+        yield Probe(f"{type_name} convolution", convolution)
+
+
+def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        window, stride = random.choice((3, 3, 5)), random.choice((1, 1, 2))
+        side, (channels, _) = _drawn(random, taps=1, alike=True)
+        depthwise = partial(make.depthwise, type_name, side, channels, window=window, stride=stride)
+        yield Probe(f"{type_name} depthwise", depthwise)
+    for side, channels in PICTURES[:4]:
+        large = partial(make.depthwise, type_name, min(side, 14), channels // 4, window=7, stride=1)
+        yield Probe(f"{type_name} depthwise large", large)
+
+
+def _dense(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    """Yield dense layers, every other one of a single vector, their weights spread over what a cache holds and not."""
+    for number in range(count):
+        rows = 1 if number % 2 else random.choice((1, 4, 16, 64, 144, 256))
+        inputs, units = _two(random, 9 + 12.3 * (number % 28) / 27)
+        if rows * inputs * units <= MOST_MACS:
+            yield Probe(f"{type_name} dense", partial(make.fully_connected, type_name, rows, inputs, units))
+
+
+def _transposed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        side, channels = _drawn(random, taps=4)
+        window = random.choice((2, 3, 4))
+        yield Probe(f"{type_name} transposed", partial(make.transposed, type_name, side, channels, window=window))
+
+
+def _products(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        batch, rows = random.choice((1, 2, 3, 4)), random.choice((16, 49, 64, 144, 256))
+        depth, columns = random.choice((16, 24, 32, 64, rows)), random.choice((16, 32, 64, rows))
+        yield Probe(f"{type_name} matmul", partial(make.matmul, type_name, batch, rows, depth, columns))
+
+
+def _drawn(random: Random, *, taps: int, thin: bool = False, alike: bool = False) -> tuple[int, tuple[int, int]]:
+    """Draw the result's side and the channels in and out; ``thin`` has pictures of 1 and 3 channels among them."""
+    while True:
+        side = random.choice(SIDES)
+        depth, width = random.choice(CHANNELS), random.choice(CHANNELS)
+        if thin and random.random() < 0.15:
+            depth = random.choice((1, 3))
+        width = depth if alike else width
+        elements = side * side * max(depth, width)
+        macs = side * side * depth * (1 if alike else width) * taps
+        weights = 0 if alike else depth * width * taps
+        if LEAST_MACS <= macs <= MOST_MACS and 64 <= elements <= MOST_ELEMENTS and weights <= MOST_ELEMENTS:
+            return side, (depth, width)
+
+
+def _two(random: Random, log_weights: float) -> tuple[int, int]:
+    """Draw inputs and units of a dense layer with about ``2 ** log_weights`` weights."""
+    sizes = (4, 8, 10, 16, 32, 48, 64, 100, 128, 192, 256, 384, 512, 640, 784, 1000, 1024, 1280, 1536, 2048)
+    pairs = ((random.choice(sizes), random.choice(sizes)) for _ in range(40))
+    return min(pairs, key=lambda pair: abs(log2(prod(pair)) - log_weights))
+
+
+def _values() -> Iterator[Probe]:
+    """Yield operators without weights, on tensors of chosen sizes."""
+    for side, channels in PICTURES:
+        shape = [1, side, side, channels]
+        yield from _unary(shape)
+        for type_name in MAIN_TYPES:
+            yield from _binary(type_name, shape)
+            yield from _moved(type_name, side, channels)
+            yield from _reduced(type_name, side, channels)
+    for rows, inner in ((1, 10), (1, 1000), (49, 49), (144, 144), (300, 21), (4096, 4)):
+        for type_name in MAIN_TYPES:
+            softmax = partial(make.unary, "SOFTMAX", type_name, type_name, [rows, inner], (9, {0: Scalar("f", 1.0)}))
+            yield Probe(f"SOFTMAX {type_name}", softmax)
+
+
+_FLOAT_UNARY: Final = (
+    "LOGISTIC",
+    "TANH",
+    "HARD_SWISH",
+    "RELU",
+    "RELU6",
+    "ELU",
+    "ABS",
+    "EXP",
+    "SQRT",
+    "RSQRT",
+    "SQUARE",
+)
+_OPTIONS: Final = {"GELU": (116, {0: Scalar("B", False)}), "LEAKY_RELU": (75, {0: Scalar("f", 0.1)})}
+
+
+def _unary(shape: list[int]) -> Iterator[Probe]:
+    for name in (*_FLOAT_UNARY, "GELU", "LEAKY_RELU"):
+        yield Probe(f"{name} float32", partial(make.unary, name, "float32", "float32", shape, _OPTIONS.get(name)))
+    for name in ("LOGISTIC", "TANH", "HARD_SWISH", "RELU", "RELU6", "ELU", "LEAKY_RELU", "GELU", "QUANTIZE"):
+        yield Probe(f"{name} int8", partial(make.unary, name, "int8", "int8", shape, _OPTIONS.get(name)))
+    yield Probe("QUANTIZE float32", partial(make.unary, "QUANTIZE", "float32", "int8", shape))
+    yield Probe("DEQUANTIZE int8", partial(make.unary, "DEQUANTIZE", "int8", "float32", shape))
+
+
+def _binary(type_name: str, shape: list[int]) -> Iterator[Probe]:
+    names = ("ADD", "SUB", "MUL", *(("DIV", "SQUARED_DIFFERENCE") if type_name == "float32" else ()))
+    names = (*names, "MAXIMUM", "MINIMUM")
+    for name in names:
+        yield Probe(f"{name} {type_name}", partial(make.binary, name, type_name, shape, shape))
+    for name in ("ADD", "SUB", "MUL"):
+        others = {"channels": [1, 1, 1, shape[-1]], "scalar": [1], "broadcast": [*shape[:-1], 1]}
+        for variant, other in others.items():
+            yield Probe(f"{name} {type_name} {variant}", partial(make.binary, name, type_name, shape, other))
+
+
+def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
+    """Yield operators that move values about."""
+    shape = [1, side, side, channels]
+    yield Probe(f"PAD {type_name}", partial(make.padded, type_name, side, channels))
+    for count in (2, 4):
+        part = [1, side, side, channels // count]
+        yield Probe(f"CONCATENATION {type_name}", partial(make.joined, type_name, part, count, 3))
+    yield Probe(f"SPLIT {type_name}", partial(make.split, type_name, shape, 2))
+    moved = partial(make.with_integers, type_name=type_name, shape=shape)
+    flat = [1, side * side, channels]
+    reshape = partial(moved, "RESHAPE", made_shape=flat, constants=[flat], options=(17, {}), version=1)
+    yield Probe(f"RESHAPE {type_name}", reshape)
+    half = [1, side, side, channels // 2]
+    starts, ends, steps = [0] * 4, [1, side, side, channels // 2], [1] * 4
+    cut = partial(moved, "STRIDED_SLICE", made_shape=half, constants=[starts, ends, steps], options=(32, {}))
+    yield Probe(f"STRIDED_SLICE {type_name}", cut)
+    yield Probe(f"SLICE {type_name}", partial(moved, "SLICE", made_shape=half, constants=[starts, half]))
+    for variant, order in (("rows", [0, 2, 1, 3]), ("last", [0, 3, 1, 2])):
+        turned = [shape[axis] for axis in order]
+        turn = partial(moved, "TRANSPOSE", made_shape=turned, constants=[order], options=(26, {}))
+        yield Probe(f"TRANSPOSE {type_name} {variant}", turn)
+    pick = partial(make.packed, type_name, [side, side, channels // 2], 2)
+    yield Probe(f"PACK {type_name}", pick)
+    if side < 80:
+        for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
+            yield Probe(f"{name} {type_name}", partial(make.resized, name, type_name, side, channels // 4, 2))
+    yield Probe(f"ARG_MAX {type_name}", partial(make.arg_max, type_name, shape))
+
+
+def _reduced(type_name: str, side: int, channels: int) -> Iterator[Probe]:
+    shape = [1, side, side, channels]
+    for name in ("MEAN", "SUM"):
+        for axes in ([1, 2], [3]):
+            yield Probe(f"{name} {type_name} {len(axes)}", partial(make.reduction, name, type_name, shape, axes))
+    for name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
+        for window, stride in ((2, 2), (3, 1)):
+            small = max(1, side // stride)
+            pool = partial(make.pool, name, type_name, small, channels, window=window, stride=stride)
+            yield Probe(f"{name} {type_name}", pool)

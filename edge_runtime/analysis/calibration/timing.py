@@ -1,0 +1,159 @@
+"""Time probes on this machine: the shortest of many runs, taken again in a second pass after all others.
+
+A noisy or hot machine is slow for a while and then fast again; what is measured at two moments far apart and counted
+by its minimum repeats within a few percent where medians do not.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from edge_runtime.analysis.calibration.probes import Probe
+from edge_runtime.analysis.descriptor import Descriptor, describe
+from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.xnnpack import takes
+from edge_runtime.errors import EngineError
+from edge_runtime.interpreter import NATIVE_ERRORS, Runtime, one_line
+from edge_runtime.model_file import parse_model
+
+LEAST_RUNS: Final = 4
+LONGEST_S: Final = 0.1
+"""What takes longer than this in a single run is run once more and then left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measured operator: the time of a whole inference that does nothing else."""
+
+    descriptor: Descriptor
+    threads: int
+    us: float
+
+
+class Sitting:
+    """An interpreter with a model in it and noise in its inputs."""
+
+    def __init__(self, runtime: Runtime, content: bytes, *, threads: int) -> None:
+        try:
+            self._interpreter = runtime.interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            _fill(self._interpreter)
+            self._interpreter.invoke()
+        except NATIVE_ERRORS as error:
+            raise EngineError(f"this operator does not run here: {one_line(error)}") from error
+
+    def shortest_us(self, seconds: float, *, before: Callable[[], object] | None = None) -> float:
+        """Return the shortest run of those that fit into ``seconds``; ``before`` is called ahead of each."""
+        invoke, now = self._interpreter.invoke, time.perf_counter_ns
+        best_ns, runs = 2**62, 0
+        end_ns = now() + int(seconds * 1e9)
+        while runs < LEAST_RUNS or now() < end_ns:
+            if before:
+                before()
+            began_ns = now()
+            invoke()
+            took_ns = now() - began_ns
+            best_ns = min(best_ns, took_ns)
+            runs += 1
+            if took_ns > LONGEST_S * 1e9 and runs > 1:
+                break
+        return best_ns / 1e3
+
+    def shortest_call_us(self, seconds: float) -> float:
+        """Return the shortest of whole calls as an engine makes them: inputs set, run, outputs copied."""
+        inner, now = self._interpreter, time.perf_counter_ns
+        inputs = [(detail["index"], inner.get_tensor(detail["index"])) for detail in inner.get_input_details()]
+        outputs = [detail["index"] for detail in inner.get_output_details()]
+        best_ns, runs = 2**62, 0
+        end_ns = now() + int(seconds * 1e9)
+        while runs < LEAST_RUNS or now() < end_ns:
+            began_ns = now()
+            for index, value in inputs:
+                inner.set_tensor(index, value)
+            inner.invoke()
+            tuple(inner.get_tensor(index) for index in outputs)
+            best_ns = min(best_ns, now() - began_ns)
+            runs += 1
+        return best_ns / 1e3
+
+
+def _fill(interpreter: Any) -> None:
+    """Set every input to noise: zeros would take branches that real values do not."""
+    random = np.random.default_rng(2)
+    for detail in interpreter.get_input_details():
+        shape, dtype = detail["shape"], np.dtype(detail["dtype"])
+        if dtype.kind == "f":
+            interpreter.set_tensor(detail["index"], random.random(shape, np.float32).astype(dtype) - dtype.type(0.3))
+        elif dtype.kind in "iu":
+            limits = np.iinfo(np.int8 if dtype.itemsize == 1 else dtype)
+            values = random.integers(0, min(limits.max, 100), shape)
+            interpreter.set_tensor(detail["index"], values.astype(dtype))
+
+
+def describe_probe(probe: Probe, content: bytes, *, quantized: bool) -> Descriptor:
+    """Return the descriptor of a probe's one operator."""
+    graph = build_graph(parse_model(content, probe.group))
+    (node,) = graph.nodes
+    return describe(graph, node, delegated=takes(graph, node, quantized=quantized))
+
+
+class ProbeTimer:
+    """Times a list of probes pass after pass and keeps the shortest time of each.
+
+    Those that do not run here are left out. One thread calls it.
+    """
+
+    def __init__(self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int]) -> None:
+        self._probes, self._runtime, self._threads = probes, runtime, threads
+        self._found: dict[tuple[int, int], Point] = {}
+        self._apart: dict[tuple[int, int], float] = {}
+        self._left_out: set[int] = set()
+
+    @property
+    def points(self) -> list[Point]:
+        """Return what was measured so far."""
+        return list(self._found.values())
+
+    @property
+    def noise(self) -> float:
+        """Return how far two passes are apart: the median of the logarithm."""
+        return float(np.median(list(self._apart.values()))) if self._apart else 0.0
+
+    def run(self, seconds: float, progress: Callable[[int], object] = lambda _done: None) -> None:
+        """Time all probes once within ``seconds``, or as many as can be; ``progress`` is told of every probe."""
+        end_s = time.monotonic() + seconds
+        for index, probe in enumerate(self._probes):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                break
+            progress(1)
+            if index in self._left_out:
+                continue
+            share_s = left_s / (len(self._probes) - index) / len(self._threads)
+            try:
+                points = list(_time_probe(probe, self._runtime, threads=self._threads, share_s=share_s))
+            except EngineError:
+                self._left_out.add(index)
+                continue
+            for point in points:
+                self._keep(index, point)
+
+    def _keep(self, index: int, point: Point) -> None:
+        seen = self._found.get((index, point.threads))
+        if seen:
+            self._apart[index, point.threads] = abs(float(np.log(point.us / seen.us)))
+            point = replace(point, us=min(point.us, seen.us))
+        self._found[index, point.threads] = point
+
+
+def _time_probe(probe: Probe, runtime: Runtime, *, threads: Iterable[int], share_s: float) -> Iterable[Point]:
+    content = probe.make()
+    descriptor = describe_probe(probe, content, quantized=runtime.name == "litert")
+    for used in threads:
+        began_s = time.monotonic()
+        sitting = Sitting(runtime, content, threads=used)
+        # Building takes its part of the share; what is left of it is for running.
+        yield Point(descriptor, used, sitting.shortest_us(max(0.0, share_s - (time.monotonic() - began_s))))

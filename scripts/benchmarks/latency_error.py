@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""How far predicted latency is from measured latency, by family, beside the noise of the measurement.
+
+    edge-infer bench --calibrate -o profile.toml
+    scripts/benchmarks/build_latency_models.py
+    scripts/benchmarks/latency_error.py measure --into times.json       # again and again: each adds a round
+    scripts/benchmarks/latency_error.py report times.json --device profile.toml
+
+A round times every model once with each number of threads: the shortest of the calls (inputs set, run, outputs read)
+that fit into ``--seconds``. What counts is the shortest over all rounds; the noise is how far the shortest of the even
+rounds is from that of the odd ones. Models are those of the index that build_latency_models.py writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterable
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+from build_latency_models import DEFAULT
+
+from edge_runtime.analysis.calibration.timing import Sitting
+from edge_runtime.analysis.graph import read_graph
+from edge_runtime.analysis.latency import predict_latency
+from edge_runtime.analysis.profile import load_profile
+from edge_runtime.errors import EngineError
+from edge_runtime.interpreter import load_runtime, quiet_native_output
+
+
+def measure(args: argparse.Namespace) -> None:
+    runtime = load_runtime()
+    times: dict[str, list[float]] = json.loads(args.into.read_text()) if args.into.is_file() else {}
+    for path in models(args.models, args.set):
+        for threads in args.threads:
+            try:
+                with quiet_native_output():
+                    us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
+            except EngineError as error:
+                print(f"{path.stem}: {error}", file=sys.stderr)
+                break
+            times.setdefault(f"{path.stem}@{threads}", []).append(us)
+        args.into.write_text(json.dumps(times) + "\n")
+
+
+def models(folder: Path, chosen: str | None) -> list[Path]:
+    """Return the models of a set of the index, or every model of a folder without one."""
+    if not (folder / "index.json").is_file():
+        return sorted(folder.glob("**/*.tflite"))
+    index = json.loads((folder / "index.json").read_text())
+    return [folder / f"{name}.tflite" for name, entry in index.items() if chosen in {None, entry["set"]}]
+
+
+def report(args: argparse.Namespace) -> None:
+    profile = load_profile(str(args.device))
+    index = json.loads((args.models / "index.json").read_text()) if (args.models / "index.json").is_file() else {}
+    rows: list[dict[str, Any]] = []
+    graphs = {path.stem: read_graph(path) for path in models(args.models, args.set)}
+    for key, values in json.loads(args.times.read_text()).items():
+        name, threads = key.rsplit("@", 1)
+        if name not in graphs:
+            continue
+        predicted = predict_latency(graphs[name], profile, threads=int(threads))
+        best_ms = min(values) / 1e3
+        halves = min(values[::2]), min(values[1::2] or values)
+        entry = index.get(name, {"family": "reference", "type": "", "new_family": False})
+        rows.append(
+            {
+                "name": name, "threads": int(threads), **entry,
+                "measured_ms": best_ms, "predicted_ms": predicted.ms, "error": predicted.ms / best_ms - 1,
+                "inside": predicted.low_ms <= best_ms <= predicted.high_ms,
+                "width": predicted.high_ms / predicted.ms, "noise": abs(log(halves[0] / halves[1])),
+            }
+        )  # fmt: skip
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    if args.each:
+        for row in sorted(rows, key=lambda row: -abs(log(1 + row["error"]))):
+            print(
+                f"{row['name']:34} {row['threads']} {row['measured_ms']:9.4f} {row['predicted_ms']:9.4f} "
+                f"{row['error']:+7.1%} {'' if row['inside'] else 'outside'}"
+            )
+    heads = (
+        f"{'cases':>6}{'within 10 %':>12}{'20 %':>7}{'median':>8}{'bias':>8}{'interval':>10}{'holds':>7}{'noise':>7}"
+    )
+    print(f"{'':34}{heads}")
+    groups = {
+        "all": rows,
+        "families of the design set": [row for row in rows if not row["new_family"]],
+        "new families": [row for row in rows if row["new_family"]],
+        **{kind: [row for row in rows if row["type"] == kind] for kind in ("float32", "int8")},
+        **{f"{count} threads": [row for row in rows if row["threads"] == count] for count in sorted(set(args.threads))},
+        **{row["family"]: [one for one in rows if one["family"] == row["family"]] for row in rows},
+    }
+    for name, members in groups.items():
+        if members:
+            print(f"{name:34}{summary(members)}")
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    def share(chosen: Iterable[bool]) -> str:
+        return f"{statistics.fmean(chosen):.0%}"
+
+    errors = [abs(row["error"]) for row in rows]
+    bias = exp(statistics.fmean(log(1 + row["error"]) for row in rows)) - 1
+    return (
+        f"{len(rows):>6}{share(error <= 0.1 for error in errors):>12}{share(error <= 0.2 for error in errors):>7}"
+        f"{statistics.median(errors):>8.1%}{bias:>+8.1%}{statistics.median(row['width'] for row in rows):>10.2f}"
+        f"{share(row['inside'] for row in rows):>7}{statistics.median(row['noise'] for row in rows):>7.1%}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("measure", "report"))
+    parser.add_argument("times", type=Path, nargs="?", help="with report: what measure wrote")
+    parser.add_argument("--into", type=Path, default=Path("times.json"), help="with measure: added to (times.json)")
+    parser.add_argument("--models", type=Path, default=DEFAULT)
+    parser.add_argument("--set", choices=("design", "blind"))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
+    parser.add_argument("--device", type=Path, help="with report: a calibrated profile")
+    parser.add_argument("--each", action="store_true", help="with report: a line for every model, the worst first")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.what == "measure":
+        measure(args)
+    elif not args.times or not args.device:
+        parser.error("report needs what measure wrote, and --device")
+    else:
+        report(args)
+
+
+if __name__ == "__main__":
+    main()

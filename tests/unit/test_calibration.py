@@ -1,0 +1,217 @@
+"""Probes, the writer of their models, the fit of a device, and predictions by a calibrated profile."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime.analysis.calibrated import Calibration, Context, Sums, cold_bytes
+from edge_runtime.analysis.calibration.calibrate import Cache, calibrate, read_caches
+from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
+from edge_runtime.analysis.calibration.networks import networks
+from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
+from edge_runtime.analysis.calibration.profile_text import profile_text
+from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
+from edge_runtime.analysis.descriptor import Descriptor
+from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.latency import predict_latency
+from edge_runtime.analysis.profile import load_profile, parse_profile
+from edge_runtime.cli import main
+from edge_runtime.errors import EngineError
+from edge_runtime.interpreter import load_runtime, quiet_native_output
+from edge_runtime.model_file import parse_model
+
+MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11"}
+
+
+def context(threads: int = 1, **changed: float) -> Context:
+    values = {
+        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "moved_us_per_mb": 0.0, "call_us": 1.0,
+        "copy_us_per_mb": 0.0, "error": 0.1,
+    }  # fmt: skip
+    return Context(threads=threads, cache_bytes=2**20, **(values | changed))
+
+
+def calibration(points: dict[str, dict[tuple[int, ...], float]], *, threads: tuple[int, ...] = (1,)) -> Calibration:
+    """Return one in which more threads take proportionally less."""
+    tables = [
+        fit_table(kernel, count, {size: us / count for size, us in times.items()}, caches_bytes=(2**15, 2**20))
+        for kernel, times in points.items()
+        for count in threads
+    ]
+    return Calibration(
+        date="2026-01-01T00:00:00Z", runtime="r", software="s", machine="m", system="y", seconds=1.0, noise=0.02,
+        contexts=tuple(context(count) for count in threads), kernels=tuple(tables),
+    )  # fmt: skip
+
+
+def products(us_per_mac: float = 1e-4) -> dict[tuple[int, ...], float]:
+    return {
+        (rows, outputs, depth, 1): 1.0 + us_per_mac * rows * outputs * depth
+        for rows in (1, 49, 784)
+        for outputs in (16, 64, 256)
+        for depth in (16, 128)
+    }
+
+
+@pytest.mark.runtime
+def test_every_kind_of_probe_is_written_and_runs_on_the_interpreter() -> None:
+    runtime, seen, refused = load_runtime(), set(), []
+    with quiet_native_output():
+        for probe in all_probes():
+            if probe.group in seen:
+                continue
+            seen.add(probe.group)
+            try:
+                Sitting(runtime, probe.make(), threads=1)
+            except EngineError as error:
+                refused.append(f"{probe.group}: {error}")
+    assert len(seen) > 100
+    # tflite-runtime is older than some operators' 8-bit versions.
+    assert not refused or runtime.name == "tflite-runtime", refused
+
+
+@pytest.mark.runtime
+def test_made_up_networks_run_and_are_the_same_every_time() -> None:
+    first, again = list(networks(6)), list(networks(6))
+    assert first == again
+    with quiet_native_output():
+        for content in first:
+            Sitting(load_runtime(), content, threads=1)
+            assert len(build_graph(parse_model(content, "network")).nodes) >= 3
+
+
+def test_however_early_the_time_runs_out_the_common_kinds_were_timed() -> None:
+    early = {probe.group for probe in all_probes()[:200]}
+    for type_name in MAIN_TYPES:
+        assert {f"{type_name} {kind}" for kind in ("pointwise", "convolution", "depthwise", "dense")} <= early
+
+
+def test_a_probe_is_described_by_what_it_computes() -> None:
+    probe = next(probe for probe in all_probes() if probe.group == "int8 pointwise")
+    content = probe.make()
+    (node,) = build_graph(parse_model(content, "probe")).nodes
+    described = describe_probe(probe, content, quantized=True)
+    assert described.kernel == "xnnpack/int8/CONV_2D/1x1"
+    assert len(described.sizes) == 4
+    assert node.options.padding == "same"
+    assert describe_probe(probe, content, quantized=False).kernel == "plain/int8/CONV_2D/1x1"
+
+
+def test_no_cost_of_a_law_is_below_zero() -> None:
+    random = np.random.default_rng(3)
+    matrix = random.random((40, 5))
+    true = np.array([2.0, 0.0, 1.0, 0.0, 3.0])
+    found = least_squares_above_zero(matrix, matrix @ true)
+    assert found == pytest.approx(true, abs=1e-6)
+    assert (least_squares_above_zero(matrix, matrix @ np.array([1.0, -1.0, 0.5, -0.2, 0.1])) >= 0).all()
+
+
+def test_a_table_gives_back_what_was_measured_and_is_unsure_far_from_it() -> None:
+    table = fit_table("xnnpack/int8/CONV_2D/1x1", 1, products(), caches_bytes=(2**15, 2**21))
+    sizes, took_us = table.measured
+    predicted, near = table.predict(sizes)
+    assert predicted == pytest.approx(took_us, rel=0.1)
+    _, far = table.predict(np.array([[200_000, 5000, 5000, 1]]))
+    assert far[0] >= near.max()
+
+
+def test_threads_between_the_measured_ones_lie_between() -> None:
+    found = calibration({"xnnpack/int8/CONV_2D/1x1": products()}, threads=(1, 4))
+    wanted = [Descriptor("xnnpack/int8/CONV_2D/1x1", (784, 64, 128, 1))]
+    one, two, four = (found.operators(wanted, threads=count)[0] for count in (1, 2, 4))
+    assert one
+    assert two
+    assert four
+    assert one[0] > two[0] > four[0]
+    assert two[0] == pytest.approx(one[0] / 2, rel=0.1)
+
+
+def test_a_kernel_that_was_not_timed_is_predicted_from_its_relatives_with_more_doubt() -> None:
+    found = calibration({"xnnpack/int8/CONV_2D/1x1": products()})
+    size = (784, 64, 128, 1)
+    names = ("xnnpack/int8/CONV_2D/1x1", "xnnpack/uint8/CONV_2D/1x1", "xnnpack/float32/CONV_2D/1x1", "plain/a/OWN")
+    same, other, far, none = found.operators([Descriptor(name, size) for name in names], threads=1)
+    assert same
+    assert other
+    assert far
+    assert none is None
+    assert same[0] == pytest.approx(other[0])
+    assert same[1] < other[1] < far[1]
+
+
+def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> None:
+    small = Sums(operators=2, weight_bytes=400_000, moved_bytes=0, largest_bytes=100_000, copied_bytes=0)
+    large = Sums(operators=2, weight_bytes=4_000_000, moved_bytes=0, largest_bytes=100_000, copied_bytes=0)
+    assert cold_bytes(small, 2**20) == 0
+    assert cold_bytes(large, 2**20) == 4_000_000
+
+
+def test_the_caches_are_read_where_the_system_tells(tmp_path: Path) -> None:
+    for index, (level, kind, size, shared) in enumerate(
+        [(1, "Data", "32K", "0"), (1, "Instruction", "48K", "0"), (2, "Unified", "1M", "0-3")]
+    ):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu0/cache/index{index}"
+        folder.mkdir(parents=True)
+        for name, value in (("level", level), ("type", kind), ("size", size), ("shared_cpu_list", shared)):
+            (folder / name).write_text(f"{value}\n")
+    first, second = read_caches(tmp_path)
+    assert (first, second) == (Cache(32 * 1024, 1), Cache(2**20, 4))
+    assert (first.of(4), second.of(4)) == (128 * 1024, 2**20)
+    assert read_caches(tmp_path / "nothing")[0].size_bytes > 0
+
+
+def test_a_short_calibration_becomes_a_profile_that_predicts(tmp_path: Path) -> None:
+    found = calibrate(load_runtime(), threads=[1], seconds=2.0, machine=MACHINE)
+    text = profile_text(found, cores=2, memory_mb=1000.0, clock_mhz=None)
+    assert tomllib.loads(text)["calibration"]["basis"] == "measured"
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    profile = load_profile(str(path))
+    assert profile.calibration == found
+    for content in networks(6):
+        latency = predict_latency(build_graph(parse_model(content, "network")), profile, threads=1)
+        assert 0 < latency.low_ms < latency.ms < latency.high_ms
+        assert latency.ms - latency.call_ms == pytest.approx(sum(node.ms for node in latency.nodes))
+
+
+def test_an_operator_that_was_measured_counts_as_measured(tmp_path: Path) -> None:
+    made = calibration({"xnnpack/int8/FULLY_CONNECTED": products()})
+    profile = parse_profile(profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0), name="x", where="x.toml")
+    graph = build_graph(parse_model(next(content for number, content in enumerate(networks(4)) if number == 3), "n"))
+    latency = predict_latency(graph, profile, threads=1, known=lambda _graph, node: 1000.0 * (node.index + 1))
+    assert all(node.known for node in latency.nodes)
+    count = len(latency.nodes)
+    assert latency.ms == pytest.approx(count * (count + 1) / 2 + 0.001)
+
+
+def test_the_command_writes_a_profile_and_says_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path / "state"))
+    assert main(["bench", "--calibrate", "--seconds", "5", "--threads", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["profile"] == str(tmp_path / "state" / "profile.toml")
+    assert document["operators"] > 100
+    assert load_profile(document["profile"]).calibration is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--calibrate", "model.tflite"],
+        ["--calibrate", "--layers"],
+        ["--calibrate", "--threads", "many"],
+        ["--calibrate", "--seconds", "1"],
+        ["--calibrate", "-o", "/nowhere/at/all.toml"],
+        ["-o", "x.toml"],
+        [],
+    ],
+)
+def test_what_cannot_be_calibrated_ends_with_status_2_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["bench", *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
