@@ -14,7 +14,7 @@ from edge_runtime.errors import ModelError
 from edge_runtime.flatbuffer import I8, I32, U8, Table
 from edge_runtime.model_file import ModelFile, Operator, Tensor, read_model
 
-MAX_NODES: Final = 20_000
+MAX_NODES: Final = 10_000
 MAX_ELEMENTS: Final = 2**40
 """Of one tensor; keeps every product of sizes a number that can be printed."""
 _MAX_STEP: Final = 2**16
