@@ -28,6 +28,9 @@ class Inspection:
     delegation: Delegation
     mapping: Mapping
     predictions: tuple["Prediction", ...]
+    fps: float | None = None
+    """The budgets that were given."""
+    memory_mb: float | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -114,6 +117,8 @@ def inspect_model(
         delegation=delegation(graph, runtime=runtime),
         mapping=mapping,
         predictions=tuple(predictions),
+        fps=fps,
+        memory_mb=memory_mb,
     )
 
 
@@ -175,6 +180,7 @@ def document(found: Inspection) -> dict[str, Any]:
         "edgetpu": _edgetpu(found),
         "layers": [_layer(found, node) for node in graph.nodes],
         "devices": [_prediction(prediction) for prediction in found.predictions],
+        "budgets": {"fps": found.fps, "memory_mb": found.memory_mb},
         "verdict": found.verdict,
     }
 

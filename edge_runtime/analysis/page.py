@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an inspection: no scripts, nothing fetched, light and dark.
+"""One self-contained HTML page of an inspection, or of two: no scripts, nothing fetched, light and dark.
 
 Everything that comes from the model (names above all) is escaped; the page has a policy that forbids scripts and
 requests as well.
@@ -7,22 +7,10 @@ requests as well.
 from html import escape
 from typing import Any, Final
 
-from edge_runtime.analysis.arena import Allocation
-from edge_runtime.analysis.inspection import Inspection, describe_node
+from edge_runtime.analysis.drawing import MOST_ROWS, board_picture, count, graph_picture, timeline
+from edge_runtime.analysis.inspection import Inspection
 
-_WIDTH: Final = 960
-_BAR_HEIGHT: Final = 18
-_TIMELINE_HEIGHT: Final = 240
-_MOST_BARS: Final = 400
-_MOST_BLOCKS: Final = 3000
-_KINDS: Final = {
-    "CONV_2D": "a",
-    "FULLY_CONNECTED": "a",
-    "BATCH_MATMUL": "a",
-    "TRANSPOSE_CONV": "a",
-    "DEPTHWISE_CONV_2D": "b",
-}
-
+_MOST_TABLE_ROWS: Final = 2000
 _STYLE: Final = """
 :root{color-scheme:light dark;--ink:#1d2129;--soft:#646c79;--line:#dfe3e8;--back:#fbfbfa;--card:#fff;
 --a:#2f6db5;--b:#3f9c86;--c:#b9863a;--warn:#c2452d;--good:#2c7d4f}
@@ -40,32 +28,99 @@ table{border-collapse:collapse;width:100%;font-size:14px}th{font-weight:600;colo
 td,th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
 svg{display:block;width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}svg text.name{fill:var(--ink)}
+.chip{display:inline-block;border-radius:99px;padding:1px 12px;font-weight:600;color:var(--back);background:var(--soft)}
+.chip.good{background:var(--good)}.chip.warn{background:var(--warn)}.chip.tight{background:var(--c)}
+.advice{display:grid;grid-template-columns:minmax(220px,2fr) 3fr;gap:6px 18px;align-items:center}
+.advice span{font-size:13px;color:var(--soft)}
+.gain{position:relative;height:20px;background:var(--line);border-radius:4px}
+.gain i{position:absolute;inset:0 auto 0 0;background:var(--good);opacity:.75;border-radius:4px}
+.gain b{position:absolute;right:8px;font-size:13px;font-weight:600;line-height:20px}
+details{margin-top:12px}summary{cursor:pointer;color:var(--soft)}td{font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}.link{stroke:var(--soft);stroke-opacity:.55;fill:none}.grid{stroke:var(--line)}
+svg .good{fill:var(--good)}
 .a{fill:var(--a)}.b{fill:var(--b)}.c{fill:var(--c)}.plain{fill:var(--warn)}.block{stroke:var(--card);stroke-width:.5}
 .peak{stroke:var(--warn);stroke-dasharray:3 3}.key i{display:inline-block;width:10px;height:10px;border-radius:2px}
 """
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_LEGEND: Final = (
+    ("a", "convolution, matrix product"),
+    ("b", "depthwise"),
+    ("c", "other"),
+    ("warn", "not taken by XNNPACK"),
+)
 
 
 def render(found: Inspection, result: dict[str, Any]) -> str:
-    """Return the page; ``result`` is the inspection's document."""
-    name = escape(result["use"].get("name") or result["model"]["path"].rsplit("/", 1)[-1])
+    """Return the page of one model; ``result`` is the inspection's document."""
+    name, layers, devices = _name(result), result["layers"], result["devices"]
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<style>{_STYLE}</style></head><body><h1>{name}</h1>",
+        f"<h1>{name} {_chip(result['verdict'])}</h1>",
         _head(result),
         _figures(result),
-        "<h2>Devices</h2>",
-        _devices(result["devices"]),
-        *_advice(result["devices"]),
+        f"<h2>{'On every board' if len(devices) > 1 else 'Latency'}</h2>",
+        board_picture(devices, result["budgets"]["fps"]),
+        *_advice(devices),
+        "<h2>Graph</h2>",
+        _legend(layers, devices),
+        graph_picture(found, layers),
         "<h2>Memory over time</h2>",
-        _timeline(found),
-        "<h2>Layers</h2>",
-        _bars(result["layers"], result["devices"]),
-        "</body></html>",
+        timeline(found),
+        "<h2>Where memory goes</h2>",
+        _memory(result["memory"]),
+        _layer_table(layers),
     ]
-    return "\n".join(parts)
+    return _page(name, parts)
+
+
+def render_comparison(
+    found: list[Inspection], results: list[dict[str, Any]], rows: list[tuple[str, float, float]]
+) -> str:
+    """Return the page that compares two models; ``rows`` are what, before and after."""
+    names = [_name(result) for result in results]
+    most = max((after / before for _, before, after in rows if before), default=1.0)
+    lines = [f'<tr><th><th class="n">{names[0]}<th class="n">{names[1]}<th class="n">ratio<th></tr>']
+    lines += [_ratio_row(*row, most=max(most, 1.0)) for row in rows]
+    parts = [f"<h1>{names[0]} and {names[1]}</h1>", f"<table>{''.join(lines)}</table>"]
+    for one, result, name in zip(found, results, names, strict=True):
+        parts += [
+            f"<h2>{name}</h2>",
+            _head(result),
+            _legend(result["layers"], result["devices"]),
+            graph_picture(one, result["layers"]),
+            f"<h2>{name}: memory over time</h2>",
+            timeline(one),
+        ]
+    return _page(f"{names[0]} and {names[1]}", parts)
+
+
+def _ratio_row(title: str, before: float, after: float, *, most: float) -> str:
+    ratio = after / before if before else None
+    bar = ""
+    if ratio is not None:
+        color = "warn" if ratio > 1 and "Edge TPU" not in title else "good"
+        bar = f'<div class="gain"><i style="width:{100 * ratio / most:.1f}%;background:var(--{color})"></i></div>'
+    shown = "" if ratio is None else f"{ratio:.2f}"
+    figures = "".join(f'<td class="n">{count(value)}' for value in (before, after))
+    return f'<tr><td>{escape(title)}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
+
+
+def _page(title: str, parts: list[str]) -> str:
+    head = [
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f"<style>{_STYLE}</style></head><body>",
+    ]
+    return "\n".join([*head, *parts, "</body></html>"])
+
+
+def _name(result: dict[str, Any]) -> str:
+    return escape(result["use"].get("name") or result["model"]["path"].rsplit("/", 1)[-1])
+
+
+def _chip(verdict: str | None) -> str:
+    tone = {"fits": "good", "tight": "tight", "does not fit": "warn"}.get(verdict or "", "")
+    return f'<small class="chip {tone}">{verdict}</small>' if verdict else ""
 
 
 def _head(result: dict[str, Any]) -> str:
@@ -88,10 +143,10 @@ def _tensor(tensor: dict[str, Any]) -> str:
 def _figures(result: dict[str, Any]) -> str:
     totals, memory = result["totals"], result["memory"]
     figures = [
-        (_count(totals["macs"]), "MACs"),
-        (_count(totals["parameters"]), "parameters"),
-        (_count(result["model"]["size_bytes"]) + "B", "file"),
-        (_count(memory["total_bytes"]) + "B", "memory of the model"),
+        (count(totals["macs"]), "MACs"),
+        (count(totals["parameters"]), "parameters"),
+        (count(result["model"]["size_bytes"]) + "B", "file"),
+        (count(memory["total_bytes"]) + "B", "memory of the model"),
         (f"{memory['process_bytes'] / 2**20:.0f} MiB", "whole program"),
         (f"{result['xnnpack']['operators']} of {totals['operators']}", "operators with XNNPACK"),
         (f"{result['edgetpu']['operators']} of {totals['operators']}", "operators map to an Edge TPU"),
@@ -101,105 +156,61 @@ def _figures(result: dict[str, Any]) -> str:
     )
 
 
-def _devices(devices: list[dict[str, Any]]) -> str:
-    rows = ['<tr><th>device<th class="n">threads<th class="n">ms<th class="n">interval<th>verdict</tr>']
-    # The verdict is on what would really be used: the Edge TPU where there is one and the model maps to it.
-    for device in devices:
-        timings = [(device["title"], device["latency_ms"])]
-        if device["edgetpu_ms"]:
-            timings.append(("with its Edge TPU", device["edgetpu_ms"]))
-        for number, (title, timing) in enumerate(timings, 1):
-            verdict = device["verdict"] or "" if number == len(timings) else ""
-            tone = {"fits": "good", "does not fit": "warn"}.get(verdict, "")
-            rows.append(
-                f'<tr><td>{escape(title)}<td class="n">{device["threads"]}<td class="n">{timing["predicted"]:.3g}'
-                f'<td class="n">{timing["low"]:.3g} to {timing["high"]:.3g}<td class="{tone}">{verdict}</tr>'
-            )
-    return f"<table>{''.join(rows)}</table>"
-
-
 def _advice(devices: list[dict[str, Any]]) -> list[str]:
     if len(devices) != 1 or not devices[0]["advice"]:
         return []
-    rows = ['<tr><th>change<th class="n">ms now<th class="n">ms then<th></tr>']
-    rows += [
-        f'<tr><td>{escape(advice["change"])}<td class="n">{advice["before_ms"]:.3g}'
-        f'<td class="n">{advice["after_ms"]:.3g}<td>{escape(advice["note"])}</tr>'
-        for advice in devices[0]["advice"]
+    rows = []
+    for advice in devices[0]["advice"]:
+        share = 100 * advice["after_ms"] / advice["before_ms"] if advice["before_ms"] else 100
+        rows.append(
+            f"<div>{escape(advice['change'])}<br><span>{escape(advice['note'])}</span></div>"
+            f'<div class="gain"><i style="width:{min(share, 100):.1f}%"></i>'
+            f"<b>{advice['before_ms']:.3g} → {advice['after_ms']:.3g} ms</b></div>"
+        )
+    return ["<h2>What would make it faster</h2>", f'<div class="advice">{"".join(rows)}</div>']
+
+
+def _legend(layers: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
+    timed = bool(layers) and layers[0]["predicted_ms"] is not None and devices
+    where = f"predicted time on {escape(devices[0]['title'])}" if timed else "MACs"
+    more = f" The first {MOST_ROWS} of {len(layers)} are shown." if len(layers) > MOST_ROWS else ""
+    keys = " · ".join(f'<i style="background:var(--{color})"></i> {text}' for color, text in _LEGEND)
+    return f'<p class="key">Arcs are links over other operators; bars are {where}. {keys}{more}</p>'
+
+
+def _memory(memory: dict[str, Any]) -> str:
+    parts = [
+        ("arena", "arena_bytes", "tensors that the interpreter holds"),
+        ("XNNPACK's tensors", "workspace_bytes", "those between its operators"),
+        ("packed weights", "packed_bytes", "in the order that kernels want"),
+        ("tables", "table_bytes", "addresses of inputs"),
+        ("interpreter", "interpreter_bytes", "its objects, and what the C library keeps"),
+        ("in all", "total_bytes", f"without XNNPACK {count(memory['plain_total_bytes'])}B"),
     ]
-    return ["<h2>What would make it faster</h2>", f"<table>{''.join(rows)}</table>"]
+    most = memory["total_bytes"] or 1
+    rows = [
+        f'<tr><td>{title}<td class="n">{count(memory[key])}B<td style="width:40%"><div class="gain">'
+        f'<i style="width:{100 * memory[key] / most:.1f}%"></i></div><td>{note}</tr>'
+        for title, key, note in parts
+    ]
+    return f"<table>{''.join(rows)}</table>"
 
 
-def _timeline(found: Inspection) -> str:
-    """Draw the planned arena: operators from left to right, offsets upwards, one block per tensor."""
-    arena = found.memory.planned
-    if not arena.allocations or not arena.size_bytes:
-        return "<p>No tensors to place.</p>"
-    steps = len(found.graph.nodes)
-    across, down = _WIDTH / steps, (_TIMELINE_HEIGHT - 20) / arena.size_bytes
-    shapes = [_block(one, across, down) for one in arena.allocations[:_MOST_BLOCKS]]
-    peak = arena.peak if arena.peak is not None else 0
-    middle = (peak + 0.5) * across
-    label = f"peak {_count(arena.live_bytes[peak])}B: {describe_node(found.graph, found.graph.nodes[peak])}"
-    shapes.append(f'<line class="peak" x1="{middle:.1f}" x2="{middle:.1f}" y1="16" y2="{_TIMELINE_HEIGHT}"/>')
-    side, anchor = (middle + 4, "start") if middle < _WIDTH / 2 else (middle - 4, "end")
-    shapes.append(f'<text class="name" x="{side:.1f}" y="12" text-anchor="{anchor}">{escape(label)}</text>')
-    note = (
-        "<p>The interpreter's own plan, without XNNPACK: each block is a tensor from the operator that writes it to "
-        f"the last that reads it; {_count(arena.size_bytes)}B in all. Lighter ones are a kernel's temporaries.</p>"
-    )
-    return f'<svg viewBox="0 0 {_WIDTH} {_TIMELINE_HEIGHT}" role="img">{"".join(shapes)}</svg>{note}'
-
-
-def _block(one: Allocation, across: float, down: float) -> str:
-    x, width = one.first * across, (one.last - one.first + 1) * across
-    height = max(one.size_bytes * down, 0.4)
-    y = _TIMELINE_HEIGHT - one.offset * down - height
-    title = f"{one.name}: {_count(one.size_bytes)}B, operators {one.first} to {one.last}"
-    kind, opacity = ("c", 0.55) if one.tensor is None else ("ab"[one.tensor % 2], 0.85)
-    return (
-        f'<rect class="block {kind}" opacity="{opacity}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}"><title>{escape(title)}</title></rect>'
-    )
-
-
-def _bars(layers: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
-    """Draw a bar per layer: predicted time on the first device, else MACs."""
-    timed = bool(layers) and layers[0]["predicted_ms"] is not None
-    key, unit = ("predicted_ms", "ms") if timed else ("macs", "MACs")
-    most = max((layer[key] for layer in layers), default=0) or 1
-    shapes = []
-    for number, layer in enumerate(layers[:_MOST_BARS]):
-        top = number * _BAR_HEIGHT
-        kind = _KINDS.get(layer["operator"], "c") if layer["xnnpack"] else "plain"
+def _layer_table(layers: list[dict[str, Any]]) -> str:
+    """Return every figure of every layer, folded away."""
+    heads = ("#", "operator", "output", "type", "MACs", "parameters", "bytes moved", "ms", "runs on")
+    numbers = {"#", "MACs", "parameters", "bytes moved", "ms"}
+    rows = ["<tr>" + "".join(f"<th{' class=n' if head in numbers else ''}>{head}" for head in heads) + "</tr>"]
+    for layer in layers[:_MOST_TABLE_ROWS]:
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
-        value = f"{layer[key]:.3g} {unit}" if timed else _count(layer[key])
-        width = 520 * layer[key] / most
-        shapes.append(
-            f'<text class="name" x="36" y="{top + 13}">{escape(layer["operator"][:30])}</text>'
-            f'<text x="28" y="{top + 13}" text-anchor="end">{layer["index"]}</text>'
-            f'<text x="330" y="{top + 13}" text-anchor="end">{shape}</text>'
-            f'<rect class="{kind}" x="340" y="{top + 3}" width="{width:.1f}" height="12" rx="2"/>'
-            f'<text x="{346 + width:.1f}" y="{top + 13}">{value}</text>'
+        ms = "" if layer["predicted_ms"] is None else f"{layer['predicted_ms']:.3f}"
+        where = ("XNNPACK" if layer["xnnpack"] else '<span class="warn">plain kernel</span>') + (
+            ", Edge TPU" if layer["edgetpu"] else ""
         )
-    height = min(len(layers), _MOST_BARS) * _BAR_HEIGHT + 6
-    where = f"predicted time on {escape(devices[0]['title'])}" if timed and devices else "MACs"
-    more = f" The first {_MOST_BARS} of {len(layers)} are shown." if len(layers) > _MOST_BARS else ""
-    legend = " · ".join(
-        f'<i class="{kind}" style="background:var(--{color})"></i> {text}'
-        for kind, color, text in (
-            ("a", "a", "convolution, matrix product"),
-            ("b", "b", "depthwise"),
-            ("c", "c", "other"),
-            ("plain", "warn", "not taken by XNNPACK"),
+        rows.append(
+            f'<tr><td class="n">{layer["index"]}<td>{escape(layer["operator"])}<td>{shape}<td>{layer["type"] or ""}'
+            f'<td class="n">{layer["macs"]:,}<td class="n">{layer["parameters"]:,}'
+            f'<td class="n">{layer["moved_bytes"]:,}<td class="n">{ms}<td>{where}</tr>'
         )
-    )
-    picture = f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(shapes)}</svg>'
-    return f'<p class="key">{where}. {legend}{more}</p>{picture}'
-
-
-def _count(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.3g} "
+    table = f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+    return f"<details><summary>All figures of {len(layers)} layers</summary>{table}</details>"

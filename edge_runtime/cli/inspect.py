@@ -10,7 +10,7 @@ import msgspec
 from edge_runtime.analysis.boards import THIS
 from edge_runtime.analysis.inspection import Inspection, boards_that_fit, document, inspect_model
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
-from edge_runtime.cli.inspect_text import comparison, table
+from edge_runtime.cli.inspect_text import comparison, comparison_rows, table
 from edge_runtime.errors import UsageError
 
 DESCRIPTION = "Operators, memory, predicted latency, Edge TPU mapping and verdict of a model, which is not run."
@@ -46,8 +46,6 @@ def run(args: argparse.Namespace) -> int:
     if (args.fps or args.memory_mb) and not args.device:
         raise UsageError(f"--fps and --memory-mb need --device NAME; one of {', '.join(profile_names())}")
     if args.compare:
-        if args.html:
-            raise UsageError("--html shows one model; give it without --compare")
         return _compare(args)
     found = _inspect(args, args.model)
     result = document(found)
@@ -90,8 +88,12 @@ def write_page(path: Path, found: Inspection, result: dict[str, Any], *, flag: s
     """Write the page of an inspection and its document. Raises UsageError where that cannot be done."""
     from edge_runtime.analysis.page import render
 
+    _write(path, render(found, result), flag=flag)
+
+
+def _write(path: Path, page: str, *, flag: str) -> None:
     try:
-        path.write_text(render(found, result), "utf-8")
+        path.write_text(page, "utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; give {flag} a file that can be written") from error
 
@@ -99,10 +101,15 @@ def write_page(path: Path, found: Inspection, result: dict[str, Any], *, flag: s
 def _compare(args: argparse.Namespace) -> int:
     found = [_inspect(args, path) for path in args.compare]
     results = [document(one) for one in found]
+    rows = comparison_rows(results)
+    if args.html:
+        from edge_runtime.analysis.page import render_comparison
+
+        _write(args.html, render_comparison(found, results, rows), flag="--html")
     if args.json:
         sys.stdout.write(_json({"schema": 1, "models": results}))
     else:
-        sys.stdout.write("\n".join(comparison(results)) + "\n")
+        sys.stdout.write("\n".join(comparison(results, rows)) + "\n")
     return REFUSED if any(one.verdict == "does not fit" for one in found) else 0
 
 

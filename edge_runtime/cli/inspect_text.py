@@ -117,29 +117,38 @@ def _advice(device: dict[str, Any]) -> list[str]:
     lines = [""]
     for advice in device["advice"]:
         note = f"; {advice['note']}" if advice["note"] else ""
-        lines.append(f"advice     {advice['change']}: {advice['before_ms']:.3g} to {advice['after_ms']:.3g} ms{note}")
+        figure = f"{advice['before_ms']:.3g}→{advice['after_ms']:.3g} ms on {device['device']}"
+        lines.append(f"advice     {advice['change']}, {figure}{note}")
     return lines if len(lines) > 1 else []
 
 
-def comparison(results: list[dict[str, Any]]) -> list[str]:
-    """Return the lines that compare the documents of two models."""
+Row = tuple[str, float, float]
+"""What is compared, of A and of B."""
+
+
+def comparison_rows(results: list[dict[str, Any]]) -> list[Row]:
+    """Return what is worth comparing of the documents of two models; sizes in bytes, times in ms."""
     first, second = results
-    rows: list[tuple[str, float, float]] = [
-        (name, first["totals"][key], second["totals"][key])
-        for name, key in (("operators", "operators"), ("MACs", "macs"), ("parameters", "parameters"))
+    totals, memory = ("operators", "macs", "parameters"), ("planned_arena_bytes", "plain_total_bytes", "total_bytes")
+    names = ("arena without XNNPACK, B", "memory without XNNPACK, B", "memory, B")
+    rows: list[Row] = [
+        ("MACs" if key == "macs" else key, first["totals"][key], second["totals"][key]) for key in totals
     ]
-    rows += [
-        (name, first["memory"][key] / 1e6, second["memory"][key] / 1e6)
-        for name, key in (("arena MB", "planned_arena_bytes"), ("memory MB", "total_bytes"))
-    ]
-    rows.append(("file MB", first["model"]["size_bytes"] / 1e6, second["model"]["size_bytes"] / 1e6))
+    rows += [(name, first["memory"][key], second["memory"][key]) for name, key in zip(names, memory, strict=True)]
+    rows.append(("file, B", first["model"]["size_bytes"], second["model"]["size_bytes"]))
+    rows.append(("operators on an Edge TPU", first["edgetpu"]["operators"], second["edgetpu"]["operators"]))
     for one, other in zip(first["devices"], second["devices"], strict=True):
-        rows.append((f"{one['device']} ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
-    lines = [f"A  {first['model']['path']}", f"B  {second['model']['path']}", ""]
-    lines.append(f"{'':22}  {'A':>12}  {'B':>12}  {'B / A':>7}")
+        rows.append((f"{one['device']}, ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
+    return rows
+
+
+def comparison(results: list[dict[str, Any]], rows: list[Row]) -> list[str]:
+    """Return the lines that compare two models."""
+    lines = [f"A  {results[0]['model']['path']}", f"B  {results[1]['model']['path']}", ""]
+    lines.append(f"{'':25}  {'A':>12}  {'B':>12}  {'B / A':>7}")
     for name, before, after in rows:
         ratio = f"{after / before:7.2f}" if before else "      -"
-        lines.append(f"{name:22}  {_count(before):>12}  {_count(after):>12}  {ratio}")
+        lines.append(f"{name:25}  {_count(before):>12}  {_count(after):>12}  {ratio}")
     return lines
 
 

@@ -157,7 +157,9 @@ def test_two_models_are_compared(capsys: pytest.CaptureFixture[str], model: Path
     ratio = re.search(r"^MACs .* ([\d.]+)$", out, re.MULTILINE)
     assert ratio is not None
     assert float(ratio[1]) > 2.5
-    both = inspect_json(capsys, "--compare", model, other)["models"]
+    page = tmp_path / "compared.html"
+    both = inspect_json(capsys, "--compare", model, other, "--html", page)["models"]
+    assert page.read_text("utf-8").count("<h2>") == 4
     assert [Path(one["model"]["path"]).name for one in both] == ["narrow.tflite", "wide.tflite"]
 
 
@@ -177,7 +179,35 @@ def test_the_page_is_self_contained_and_escapes_what_the_model_says(
     assert "&lt;script&gt;" in text
     assert not re.search(r"""(src|href)=|url\(|@import|https?://""", text)
     assert "default-src 'none'" in text
-    assert text.count("<svg") == text.count("</svg>") == 2
+    assert text.count("<svg") == text.count("</svg>") == 3
+
+
+def test_the_page_draws_the_graph_with_its_links_and_lists_every_layer(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    built = ModelBuilder()
+    fed = built.tensor([1, 32, 32, 8])
+    first = built.conv(fed, 8)
+    last = built.op("ADD", [first, built.conv(built.conv(first, 8), 8)], [1, 32, 32, 8])
+    path, page = tmp_path / "net.tflite", tmp_path / "report.html"
+    path.write_bytes(built.bytes([fed], [last]))
+    assert inspect(capsys, path, "--device", "pi-5", "--fps", "30", "--html", page)[0] == 0
+    text = page.read_text("utf-8")
+    assert text.count('<path class="link"') == 1, "the addition reads past two convolutions"
+    assert text.count('<line class="link"') == 3
+    assert text.count("<circle") == 4 + 1
+    assert "All figures of 4 layers" in text
+    assert ">30 per second<" in text
+    assert ">fits</small>" in text
+
+
+def test_a_model_without_operators_has_a_page_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    built = ModelBuilder()
+    fed = built.tensor([1, 32, 32, 8])
+    path, page = tmp_path / "empty.tflite", tmp_path / "report.html"
+    path.write_bytes(built.bytes([fed], [fed]))
+    assert inspect(capsys, path, "--html", page)[0] == 0
+    assert "No tensors to place" in page.read_text("utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_wrong_usage(capsys: pytest.CaptureFixture[str], model: Path) -> None:
