@@ -50,7 +50,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Setting inputs and reading outputs, as the engine does for every frame."""
     copy_us_per_mb: float
     cache_bytes: int
-    """Last private cache of all cores that take part."""
+    """What seems to be kept from one inference to the next: a share of the second level, chosen on the networks."""
+    level2_bytes: int
+    """The second level itself, of all cores that take part: what an operator alone finds again."""
     error: float
     """Standard deviation of the logarithm of whole networks."""
 
@@ -59,13 +61,17 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Sums:
     """What of a network the context depends on, in bytes."""
 
-    operators: int
-    weight_bytes: int
-    moved_bytes: int
-    largest_bytes: int
-    """Of what one operator reads and writes."""
+    weight_bytes: tuple[int, ...]
+    """Of every operator."""
+    moved_bytes: tuple[int, ...]
+    """That every operator reads and writes."""
     copied_bytes: int
     """Inputs and outputs."""
+
+    @property
+    def beside(self) -> int:
+        """Return how many operators have another before them."""
+        return max(0, len(self.weight_bytes) - 1)
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -154,21 +160,29 @@ def _as_long(sizes: tuple[int, ...], table: Table) -> tuple[int, ...]:
     return (*sizes, *([1] * wanted))[:wanted]
 
 
-def cold_bytes(sums: Sums, cache_bytes: int) -> float:
-    """Return how many bytes of weights have left the cache since the last inference.
+def cold_bytes(sums: Sums, cache_bytes: int, level2_bytes: int) -> float:
+    """Return how many bytes of weights have left the cache since the last inference, and had not when timed alone.
 
-    All stay while weights and the largest operator's values fit; none when they are twice as much, since a cache
-    that drops the least recently used loses what comes round in turn.
+    All stay while weights and the largest operator's values fit; none when they are one and a half times as much: a
+    cache that drops what was used least recently loses all that comes round in turn.
     """
-    kept = sums.weight_bytes + 1.5 * sums.largest_bytes
-    return sums.weight_bytes * min(1.0, max(0.0, (kept - cache_bytes) / cache_bytes))
+    lost = lost_share(sum(sums.weight_bytes) + 1.5 * max(sums.moved_bytes, default=0), cache_bytes)
+    return lost * sum(
+        weights * (1.0 - lost_share(weights + moved, level2_bytes))
+        for weights, moved in zip(sums.weight_bytes, sums.moved_bytes, strict=True)
+    )
+
+
+def lost_share(needed_bytes: float, cache_bytes: float) -> float:
+    """Return which share of what is needed in turn a cache has lost when its turn comes."""
+    return min(1.0, max(0.0, (needed_bytes - cache_bytes) / (0.5 * cache_bytes)))
 
 
 def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
     """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
-    us = context.scale * operators_us + context.per_operator_us * (sums.operators - 1)
-    us += context.cold_us_per_mb * cold_bytes(sums, context.cache_bytes) / 1e6
-    us += context.moved_us_per_mb * sums.moved_bytes / 1e6
+    us = context.scale * operators_us + context.per_operator_us * sums.beside
+    us += context.cold_us_per_mb * cold_bytes(sums, context.cache_bytes, context.level2_bytes) / 1e6
+    us += context.moved_us_per_mb * sum(sums.moved_bytes) / 1e6
     return max(us, 0.1 * operators_us)
 
 
@@ -194,9 +208,7 @@ def sums_of(graph: Graph) -> Sums:
     every = costs(graph)
     ends = {*graph.model.inputs, *graph.model.outputs}
     return Sums(
-        operators=len(every),
-        weight_bytes=sum(cost.weight_bytes for cost in every),
-        moved_bytes=sum(cost.activation_bytes for cost in every),
-        largest_bytes=max((cost.activation_bytes for cost in every), default=0),
+        weight_bytes=tuple(cost.weight_bytes for cost in every),
+        moved_bytes=tuple(cost.activation_bytes for cost in every),
         copied_bytes=sum(graph.tensors[index].size_bytes for index in ends),
     )

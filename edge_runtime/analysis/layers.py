@@ -5,12 +5,12 @@ included, because XNNPACK takes one operator at a time here. Needs ``ai-edge-lit
 parts.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from edge_runtime.analysis.calibration.timing import Sitting
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
@@ -96,24 +96,7 @@ def time_layers(graph: Graph, *, threads: int = 1, budget_s: float = 20.0) -> It
             yield LayerTime(node, None, str(error))
 
 
-def time_model(content: bytes, *, threads: int, seconds: float, least: int = 5) -> float:
-    """Return the shortest of the runs that fit into ``seconds`` (at least ``least``), in ms. Raises EngineError."""
+def time_model(content: bytes, *, threads: int, seconds: float) -> float:
+    """Return a run's time in ms, the shortest of those that fit into ``seconds``. Raises EngineError."""
     with quiet_native_output():
-        try:
-            interpreter = load_runtime().module.Interpreter(model_content=content, num_threads=threads)
-            interpreter.allocate_tensors()
-            interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise EngineError(f"this operator does not run by itself: {str(error).splitlines()[0]}") from error
-        return _best_ms(interpreter, seconds=seconds, least=least)
-
-
-def _best_ms(interpreter: Any, *, seconds: float, least: int) -> float:
-    best_ns, runs = 2**62, 0
-    end_ns = time.monotonic_ns() + int(seconds * 1e9)
-    while runs < least or time.monotonic_ns() < end_ns:
-        began_ns = time.perf_counter_ns()
-        interpreter.invoke()
-        best_ns = min(best_ns, time.perf_counter_ns() - began_ns)
-        runs += 1
-    return best_ns / 1e6
+        return Sitting(load_runtime(), content, threads=threads).shortest_us(seconds) / 1e3

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=_above_zero(float), metavar="S", help="of each turn (1); all of --calibrate (60)"
     )
     parser.add_argument("--layers", action="store_true", help="measure every layer by itself instead, for 20 s")
-    parser.add_argument("--device", metavar="NAME|FILE.toml", help="with --layers: a device to predict for beside it")
+    parser.add_argument(
+        "--device", metavar="NAME|FILE.toml|this", help="with --layers: what to predict for (this, once calibrated)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="with --layers: also a page with bars")
     parser.add_argument("--calibrate", action="store_true", help="measure this device instead, in 60 s: its profile")
     parser.add_argument("-o", "--output", metavar="FILE.toml", help="with --calibrate: where to (the state directory)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -62,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("which model? give a .tflite or a name; or --calibrate to measure this device")
     if args.layers:
         return _layers(args)
-    if args.device:
-        raise UsageError("--device is for --layers; without it see: edge-infer inspect --device")
+    if args.device or args.html:
+        raise UsageError("--device and --html are for --layers; without it see: edge-infer inspect --device")
     from edge_runtime.bench import Bench
 
     model = {"path": args.model, "labels": args.labels, "task": args.task}
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace) -> int:
     from edge_runtime.cli import bench_calibrate
 
-    if args.model or args.layers or args.device or args.images or args.delegate:
+    if args.model or args.layers or args.device or args.images or args.delegate or args.html:
         raise UsageError(
             "--calibrate measures the device, without a model; of the others only --threads, -o and --json"
         )
@@ -100,8 +103,16 @@ def _calibrate(args: argparse.Namespace) -> int:
 def _layers(args: argparse.Namespace) -> int:
     from edge_runtime.cli import bench_layers
 
-    path = assemble.find_model(args.model, state_path(configuration.device_id(configuration.load(None, {}))))
-    return bench_layers.run(path, threads=args.threads, seconds=LAYERS_SECONDS, device=args.device, as_json=args.json)
+    state = state_path(configuration.device_id(configuration.load(None, {})))
+    wanted = bench_layers.Wanted(
+        threads=args.threads,
+        seconds=args.seconds or LAYERS_SECONDS,
+        device=args.device,
+        state=state,
+        html=args.html,
+        as_json=args.json,
+    )
+    return bench_layers.run(assemble.find_model(args.model, state), wanted)
 
 
 def table(document: dict[str, Any]) -> str:

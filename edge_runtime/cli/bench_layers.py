@@ -1,31 +1,57 @@
-"""``edge-infer bench MODEL --layers``: measured time per layer, beside the prediction where a device is named."""
+"""``edge-infer bench MODEL --layers``: measured time per layer, beside the prediction where the device is known."""
 
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.analysis.graph import Graph, read_graph
-from edge_runtime.analysis.latency import predict_latency
-from edge_runtime.analysis.layers import time_layers, time_model
-from edge_runtime.analysis.profile import load_profile
-from edge_runtime.errors import UsageError
+from edge_runtime.analysis.latency import Latency, predict_latency
+from edge_runtime.analysis.layer_page import render_layers
+from edge_runtime.analysis.layers import LayerTime, time_layers, time_model
+from edge_runtime.analysis.operator_cache import FILE_NAME, OperatorCache
+from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile
+from edge_runtime.bench import machine
+from edge_runtime.errors import StoreError, UsageError
+from edge_runtime.interpreter import load_runtime
+from edge_runtime.store.atomic import replace_file
 
 WHOLE_SHARE = 0.25
 """Of the time goes to the whole model, half before and half after the layers: the machine may change meanwhile."""
 
 
-def run(path: Path, *, threads: str | None, seconds: float, device: str | None, as_json: bool) -> int:
-    """Measure for about ``seconds`` and print. Raises UsageError, ModelError, EngineError."""
-    document = measure(read_graph(path), threads=_threads(threads), seconds=seconds, device=device)
-    sys.stdout.write(json.dumps(document) + "\n" if as_json else table(document))
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for: ``device`` is a profile's name or file, ``state`` the directory this device's are kept in."""
+
+    threads: str | None
+    seconds: float
+    device: str | None
+    state: Path
+    html: str | None
+    as_json: bool
+
+
+def run(path: Path, wanted: Wanted) -> int:
+    """Measure, remember and print. Raises UsageError, ModelError, EngineError, StoreError."""
+    threads = _threads(wanted.threads)
+    graph = read_graph(path)
+    name, profile = _profile(wanted)
+    predicted = predict_latency(graph, profile, threads=threads) if profile else None
+    document, layers = measure(graph, threads=threads, seconds=wanted.seconds, device=name, predicted=predicted)
+    document["remembered"] = remember(graph, layers, threads=threads, state=wanted.state)
+    if wanted.html:
+        _write(Path(wanted.html), render_layers(document))
+    sys.stdout.write(json.dumps(document) + "\n" if wanted.as_json else table(document))
     return 0
 
 
-def measure(graph: Graph, *, threads: int, seconds: float, device: str | None) -> dict[str, Any]:
+def measure(
+    graph: Graph, *, threads: int, seconds: float, device: str | None, predicted: Latency | None
+) -> tuple[dict[str, Any], list[LayerTime]]:
     """Return the shortest time of the whole and of every layer by itself, in ms. Raises EngineError, UsageError."""
-    predicted = predict_latency(graph, load_profile(device), threads=threads) if device else None
     whole_s = seconds * WHOLE_SHARE / 2
     before_ms = time_model(graph.model.data, threads=threads, seconds=whole_s)
     layers = list(time_layers(graph, threads=threads, budget_s=seconds * (1 - WHOLE_SHARE)))
@@ -38,12 +64,12 @@ def measure(graph: Graph, *, threads: int, seconds: float, device: str | None) -
             "operator": layer.node.name,
             "output": list(result.shape) if (result := graph.result(layer.node)) else None,
             "measured_ms": layer.best_ms,
-            "predicted_ms": predicted.nodes[layer.node.index].ms if predicted else None,
+            "predicted_ms": predicted.nodes[layer.node.index].alone_ms if predicted else None,
             "reason": layer.reason,
         }
         for layer in layers
     ]
-    return {
+    document = {
         "schema": 1,
         "model": graph.model.path,
         "threads": threads,
@@ -51,9 +77,34 @@ def measure(graph: Graph, *, threads: int, seconds: float, device: str | None) -
         "whole_ms": whole_ms,
         "layers_ms": total_ms,
         "ratio": total_ms / whole_ms,
-        "predicted_ms": predicted.ms if predicted else None,
+        "predicted_ms": predicted.ms - predicted.call_ms if predicted else None,
+        "interval_ms": [predicted.low_ms, predicted.high_ms] if predicted else None,
         "layers": rows,
     }
+    return document, layers
+
+
+def remember(graph: Graph, layers: list[LayerTime], *, threads: int, state: Path) -> int:
+    """Keep the layers' times in the state directory; return how many operators it knows now, 0 where it cannot."""
+    cache = this_cache(state)
+    for layer in layers:
+        if layer.best_ms is not None:
+            cache.add(graph, layer.node, threads=threads, us=1e3 * layer.best_ms)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(state / FILE_NAME, cache.content())
+    except OSError as error:
+        sys.stderr.write(f"the layers' times are not remembered: {error.strerror} ({state})\n")
+        return 0
+    return len(cache)
+
+
+def this_cache(state: Path) -> OperatorCache:
+    """Return what this device knows of operators. Raises UsageError when no interpreter is installed."""
+    here = machine()
+    return OperatorCache.read(
+        state / FILE_NAME, runtime=load_runtime().version, machine=f"{here['cpu']}, {here['cores']}"
+    )
 
 
 def table(document: dict[str, Any]) -> str:
@@ -80,6 +131,26 @@ def table(document: dict[str, Any]) -> str:
     if with_prediction:
         lines.append(f"predicted for {document['device']}: {document['predicted_ms']:.3f} ms")
     return "\n".join(lines) + "\n"
+
+
+def _profile(wanted: Wanted) -> tuple[str | None, Profile | None]:
+    """Return the device to predict for and its name: what was asked for, else this device where it was calibrated."""
+    own = wanted.state / THIS_DEVICE
+    if wanted.device in {None, "this"}:
+        if own.is_file():
+            return "this device", load_profile(str(own))
+        if wanted.device:
+            raise UsageError("this device was not calibrated yet: edge-infer bench --calibrate")
+        return None, None
+    assert wanted.device is not None
+    return wanted.device, load_profile(wanted.device)
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, "utf-8")
+    except OSError as error:
+        raise StoreError(f"--html {path} cannot be written: {error.strerror}") from error
 
 
 def _threads(text: str | None) -> int:

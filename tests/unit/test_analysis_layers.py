@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1
 
+from edge_runtime.analysis import operator_cache
 from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.graph import build_graph, read_graph
 from edge_runtime.analysis.layers import Cutter, time_layers, time_model
+from edge_runtime.analysis.operator_cache import OperatorCache, signature
 from edge_runtime.cli import bench, bench_layers, main
 from edge_runtime.errors import EngineError
 from edge_runtime.model_file import parse_model
@@ -61,7 +63,9 @@ def test_layers_are_printed_beside_their_prediction(
     built = mobilenet_v1(size=64, width=0.25)
     path = tmp_path / "small.tflite"
     path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
-    words = ["bench", str(path), "--layers", "--threads", "1", "--device", "x86-64"]
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path / "state"))
+    page = tmp_path / "layers.html"
+    words = ["bench", str(path), "--layers", "--threads", "1", "--device", "x86-64", "--html", str(page)]
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["layers_ms"] == pytest.approx(sum(row["measured_ms"] for row in document["layers"]))
@@ -69,6 +73,66 @@ def test_layers_are_printed_beside_their_prediction(
     text = bench_layers.table(document)
     assert "whole" in text
     assert "predicted for x86-64" in text
+    assert page.read_text().count("<svg") == len(document["layers"])
+    assert "script" not in page.read_text()
+
+
+def test_measured_layers_are_remembered_for_models_of_the_same_operators(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "LAYERS_SECONDS", 0.3)
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path / "state"))
+    built = mobilenet_v1(size=64, width=0.25)
+    path = tmp_path / "small.tflite"
+    path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
+    assert main(["bench", str(path), "--layers", "--threads", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    graph = read_graph(path)
+    assert document["remembered"] == len({signature(graph, node) for node in graph.nodes})
+    cache = bench_layers.this_cache(tmp_path / "state")
+    known = cache.known(threads=1)
+    assert all(known(graph, node) for node in graph.nodes)
+    assert not any(cache.known(threads=2)(graph, node) for node in graph.nodes)
+
+
+def test_only_what_is_the_same_work_has_the_same_signature() -> None:
+    def signatures(stride: int, type_name: str = "int8") -> list[str]:
+        model = ModelBuilder(type_name)
+        fed = model.tensor([1, 8, 8, 4])
+        graph = model.build([fed], [model.conv(model.conv(fed, 4, stride=stride), 4)])
+        return [signature(graph, node) for node in graph.nodes]
+
+    first, second = signatures(1)
+    assert first == second
+    assert first not in signatures(2)[:1] + signatures(1, "float32")
+
+
+def test_a_file_of_operators_that_is_not_of_this_device_or_damaged_counts_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "operators.json"
+    cache = OperatorCache(runtime="r 1", machine="m")
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 4])
+    graph = model.build([fed], [model.conv(fed, 4)])
+    cache.add(graph, graph.nodes[0], threads=1, us=3.0)
+    path.write_bytes(cache.content())
+    assert len(OperatorCache.read(path, runtime="r 1", machine="m")) == 1
+    assert len(OperatorCache.read(path, runtime="r 2", machine="m")) == 0
+    assert len(OperatorCache.read(path, runtime="r 1", machine="other")) == 0
+    for damaged in (b"", b"{", b"[1]", b'{"schema": 1, "runtime": "r 1", "machine": "m", "operators": 3}'):
+        path.write_bytes(damaged)
+        assert len(OperatorCache.read(path, runtime="r 1", machine="m")) == 0
+    assert len(OperatorCache.read(tmp_path / "none.json", runtime="r 1", machine="m")) == 0
+
+
+def test_the_oldest_operators_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator_cache, "MOST_OPERATORS", 2)
+    cache = OperatorCache(runtime="r", machine="m")
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 4])
+    graph = model.build([fed], [model.conv(model.conv(model.conv(fed, 5), 6), 7)])
+    for node in graph.nodes:
+        cache.add(graph, node, threads=1, us=1.0)
+    assert [cache.known(threads=1)(graph, node) for node in graph.nodes] == [None, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("words", [["--layers", "--threads", "many"], ["--device", "pi-5"]])

@@ -2,28 +2,30 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import operators
-from edge_runtime.analysis.calibration.context import Whole, fit_context, parts_of
+from edge_runtime.analysis.calibration.context import fit_context
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
-from edge_runtime.analysis.calibration.networks import NETWORKS, networks
+from edge_runtime.analysis.calibration.network_timing import NetworkTimer
+from edge_runtime.analysis.calibration.networks import NETWORKS
 from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting
-from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.kernel_table import Table
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
-from edge_runtime.model_file import parse_model
 
 MOST_SECONDS: Final = 60.0
 PASSES: Final = 2
-_NETWORK_SHARE: Final = 0.25
+_NETWORK_SHARE: Final = 0.35
 _CALL_S: Final = 0.15
+SLOWEST_SHARE: Final = 1.5
+SLOWEST_US: Final = 10.0
+"""More threads that take longer than so many times one, and so much more, were kept from running: left out."""
 _USUAL_CACHES: Final = (32 * 1024, 512 * 1024)
 """Of a core, where the system does not tell: first and second level of the small Arm cores."""
 
@@ -62,19 +64,19 @@ def calibrate(
     """
     began_s = time.monotonic()
     timer = ProbeTimer(all_probes(), runtime, threads=threads)
-    wholes: dict[tuple[int, int], Whole] = {}
+    beside = NetworkTimer(runtime, threads=threads)
     share_s = (seconds - 2 * _CALL_S * len(threads)) / PASSES
     with quiet_native_output():
         call = {count: _call(runtime, count) for count in threads}
         for _ in range(PASSES):
             timer.run(share_s * (1 - _NETWORK_SHARE), lambda done: progress("operators", done))
-            _time_networks(runtime, threads, share_s * _NETWORK_SHARE, wholes, progress)
+            beside.run(share_s * _NETWORK_SHARE, lambda done: progress("networks", done))
     took_s = time.monotonic() - began_s
     if not timer.points:
         raise EngineError("no operator could be timed here; see edge-infer doctor")
     progress("fitting", 0)
     caches = read_caches()
-    calibration = Calibration(
+    return Calibration(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         runtime=runtime.version,
         software=f"Python {machine['python']}",
@@ -82,41 +84,21 @@ def calibrate(
         system=str(machine["system"]),
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
-        contexts=(),
-        kernels=tuple(fit_kernels(timer.points, caches)),
+        contexts=tuple(
+            fit_context(beside.wholes, threads=count, cache_bytes=caches[1].of(count), call=call[count])
+            for count in threads
+        ),
+        kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
     )
-    return with_contexts(calibration, list(wholes.values()), threads=threads, call=call, cache=caches[1])
-
-
-def with_contexts(
-    calibration: Calibration,
-    wholes: Sequence[Whole],
-    *,
-    threads: Sequence[int],
-    call: dict[int, tuple[float, float]],
-    cache: Cache,
-) -> Calibration:
-    """Return a calibration with contexts fitted to networks."""
-    made = calibration
-    for count in threads:
-        # The fit asks for operators with so many threads, which the contexts name.
-        bare = fit_context(made, (), threads=count, cache_bytes=cache.of(count), call=call[count])
-        made = _replaced(made, (*made.contexts, bare))
-    contexts = [
-        fit_context(made, wholes, threads=count, cache_bytes=cache.of(count), call=call[count]) for count in threads
-    ]
-    return _replaced(made, tuple(contexts))
-
-
-def _replaced(calibration: Calibration, contexts: tuple[Any, ...]) -> Calibration:
-    fields = {name: getattr(calibration, name) for name in calibration.__struct_fields__}
-    return Calibration(**(fields | {"contexts": contexts}))
 
 
 def fit_kernels(points: Sequence[Point], caches: tuple[Cache, Cache]) -> list[Table]:
     """Return a table for every kernel that has enough points."""
     shortest: dict[tuple[str, int], dict[tuple[int, ...], float]] = {}
+    alone = {point.descriptor: point.us for point in points if point.threads == 1}
     for point in points:
+        if point.us > SLOWEST_SHARE * alone.get(point.descriptor, point.us) + SLOWEST_US:
+            continue
         table = shortest.setdefault((point.descriptor.kernel, point.threads), {})
         sizes = point.descriptor.sizes
         table[sizes] = min(point.us, table.get(sizes, point.us))
@@ -136,28 +118,6 @@ def _call(runtime: Runtime, threads: int) -> tuple[float, float]:
         found.append(sitting.shortest_call_us(_CALL_S / 2) - sitting.shortest_us(_CALL_S / 2))
     copied_mb = 2 * 4 * 224 * 224 * 3 / 1e6
     return max(found[0], 0.0), max(found[1] - found[0], 0.0) / copied_mb
-
-
-def _time_networks(
-    runtime: Runtime, threads: Sequence[int], seconds: float, found: dict[tuple[int, int], Whole], progress: Progress
-) -> None:
-    end_s = time.monotonic() + seconds
-    for number, content in enumerate(networks()):
-        left_s = end_s - time.monotonic()
-        if left_s <= 0:
-            return
-        progress("networks", 1)
-        graph = build_graph(parse_model(content, "network"))
-        descriptors, sums = parts_of(graph, runtime=runtime.name)
-        share_s = left_s / (NETWORKS - number) / len(threads)
-        for count in threads:
-            try:
-                us = Sitting(runtime, content, threads=count).shortest_us(share_s)
-            except EngineError:
-                break
-            seen = found.get((number, count))
-            whole = Whole(descriptors, sums, count, us)
-            found[number, count] = replace(whole, us=min(us, seen.us)) if seen else whole
 
 
 def read_caches(root: Path = Path("/")) -> tuple[Cache, Cache]:

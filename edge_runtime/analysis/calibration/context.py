@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.analysis.calibrated import Calibration, Context, Sums, cold_bytes, sums_of
+from edge_runtime.analysis.calibrated import Context, Sums, cold_bytes, sums_of
 from edge_runtime.analysis.calibration.fitting import least_squares_above_zero
 from edge_runtime.analysis.descriptor import Descriptor, describe
 from edge_runtime.analysis.graph import Graph
@@ -13,16 +13,21 @@ from edge_runtime.analysis.kernel_table import Floats
 from edge_runtime.analysis.xnnpack import delegation
 
 _LEAST = 6
+_CACHE_SHARES = (0.35, 0.5, 0.7, 1.0, 1.4)
+_DISTURBED = 3.0
+"""Operators that alone took so many times longer than the network were kept from running."""
+_PRIOR = 10.0
+"""How much the scale is kept near 1, in networks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A network that was timed as a whole."""
+    """A network that was timed as a whole, and the sum of its operators timed alone."""
 
-    descriptors: tuple[Descriptor, ...]
     sums: Sums
     threads: int
     us: float
+    alone_us: float
 
 
 def parts_of(graph: Graph, *, runtime: str) -> tuple[tuple[Descriptor, ...], Sums]:
@@ -32,18 +37,19 @@ def parts_of(graph: Graph, *, runtime: str) -> tuple[tuple[Descriptor, ...], Sum
     return described, sums_of(graph)
 
 
-def fit_context(
-    calibration: Calibration, wholes: Sequence[Whole], *, threads: int, cache_bytes: int, call: tuple[float, float]
-) -> Context:
+def fit_context(wholes: Sequence[Whole], *, threads: int, cache_bytes: int, call: tuple[float, float]) -> Context:
     """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
-    chosen = [whole for whole in wholes if whole.threads == threads]
-    rows, took_us = _rows(calibration, chosen, cache_bytes)
-    found = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
-    error = 0.1
+    chosen = [whole for whole in wholes if whole.threads == threads and whole.alone_us < _DISTURBED * whole.us]
+    best = (np.inf, cache_bytes, np.array([1.0, 0.0, 0.0, 0.0, 0.0]))
     if len(chosen) >= _LEAST:
-        found = _solve(rows, took_us)
-        left_out = [_left_out(rows, took_us, number) for number in range(len(chosen))]
-        error = float(np.sqrt(np.mean(np.minimum(np.square(left_out), 0.25))))
+        took_us = np.array([whole.us for whole in chosen])
+        for share in _CACHE_SHARES:
+            kept = int(share * cache_bytes)
+            rows = _rows(chosen, kept, cache_bytes)
+            left_out = [_left_out(rows, took_us, number) for number in range(len(chosen))]
+            error = float(np.sqrt(np.mean(np.minimum(np.square(left_out), 0.25))))
+            best = min(best, (error, kept, _solve(rows, took_us)), key=lambda one: one[0])
+    error, kept, found = best
     return Context(
         threads=threads,
         scale=round(float(found[0]), 4),
@@ -52,29 +58,27 @@ def fit_context(
         moved_us_per_mb=round(float(found[4]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
-        cache_bytes=cache_bytes,
-        error=round(error, 4),
+        cache_bytes=kept,
+        level2_bytes=cache_bytes,
+        error=round(error, 4) if np.isfinite(error) else 0.2,
     )
 
 
-def _rows(calibration: Calibration, wholes: Sequence[Whole], cache_bytes: int) -> tuple[Floats, Floats]:
-    rows, took_us = [], []
+def _rows(wholes: Sequence[Whole], kept_bytes: int, level2_bytes: int) -> Floats:
+    rows = []
     for whole in wholes:
-        alone = calibration.operators(whole.descriptors, threads=whole.threads)
-        operators_us = sum(one[0] for one in alone if one)
-        beside = whole.sums.operators - 1
-        cold_mb = cold_bytes(whole.sums, cache_bytes) / 1e6
-        rows.append([operators_us, beside, -beside, cold_mb, whole.sums.moved_bytes / 1e6])
-        took_us.append(whole.us)
-    return np.array(rows).reshape(-1, 5), np.array(took_us)
+        beside, moved_mb = whole.sums.beside, sum(whole.sums.moved_bytes) / 1e6
+        cold_mb = cold_bytes(whole.sums, kept_bytes, level2_bytes) / 1e6
+        rows.append([whole.alone_us, beside, -beside, cold_mb, moved_mb])
+    return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
     """Return scale, overhead of an operator above and below zero, cold and moved bytes; a scale near 1 is preferred."""
-    prior = np.array([[3.0, 0.0, 0.0, 0.0, 0.0]])
+    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0]])
     matrix = np.vstack([rows / took_us[:, None], prior])
     size = np.abs(matrix).max(axis=0) + 1e-12
-    found: Floats = least_squares_above_zero(matrix / size, np.append(np.ones(len(took_us)), 3.0)) / size
+    found: Floats = least_squares_above_zero(matrix / size, np.append(np.ones(len(took_us)), _PRIOR)) / size
     return found
 
 

@@ -21,6 +21,10 @@ from edge_runtime.analysis.kernel_table import (
 )
 
 LEAST_POINTS: Final = 4
+OUTLIER: Final = 5.0
+"""What took so many times longer than the law says was disturbed: a law that is fitted to relative errors is not bent
+far by a few times that are too long.
+"""
 _WIDTHS: Final = (1, 8, 16, 32)
 _TILES: Final = {
     "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 8, 16)), (1, (8, 16, 32, 64))),
@@ -46,6 +50,10 @@ def fit_table(
     took_us = np.array(list(points.values()))
     tile, costs_us = _fit_law(kernel, sizes, took_us, caches_bytes)
     lawful = np.maximum(law_terms(kernel, sizes, tile=tile, caches_bytes=caches_bytes) @ costs_us, SHORTEST_US)
+    kept = took_us < OUTLIER * lawful
+    if LEAST_POINTS <= kept.sum() < len(kept):
+        rest = {size: us for (size, us), keep in zip(points.items(), kept, strict=True) if keep}
+        return fit_table(kernel, threads, rest, caches_bytes=caches_bytes)
     reach, amplitude, noise, error = _fit_bend(coordinates(kernel, sizes), np.log(took_us / lawful))
     lines = (" ".join(str(size) for size in row) + f" {us:.3f}" for row, us in points.items())
     return Table(

@@ -19,9 +19,10 @@ from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import NATIVE_ERRORS, Runtime, one_line
 from edge_runtime.model_file import parse_model
 
-LEAST_RUNS: Final = 4
+LEAST_BATCHES: Final = 4
+BATCH_S: Final = 0.0005
 LONGEST_S: Final = 0.1
-"""What takes longer than this in a single run is run once more and then left."""
+"""What takes longer than this is not run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +44,50 @@ class Sitting:
             _fill(self._interpreter)
             self._interpreter.invoke()
         except NATIVE_ERRORS as error:
-            raise EngineError(f"this operator does not run here: {one_line(error)}") from error
+            raise EngineError(f"this operator does not run by itself: {one_line(error)}") from error
 
-    def shortest_us(self, seconds: float, *, before: Callable[[], object] | None = None) -> float:
-        """Return the shortest run of those that fit into ``seconds``; ``before`` is called ahead of each."""
-        invoke, now = self._interpreter.invoke, time.perf_counter_ns
-        best_ns, runs = 2**62, 0
-        end_ns = now() + int(seconds * 1e9)
-        while runs < LEAST_RUNS or now() < end_ns:
-            if before:
-                before()
-            began_ns = now()
-            invoke()
-            took_ns = now() - began_ns
-            best_ns = min(best_ns, took_ns)
-            runs += 1
-            if took_ns > LONGEST_S * 1e9 and runs > 1:
-                break
-        return best_ns / 1e3
+    def shortest_us(self, seconds: float) -> float:
+        """Return the time of a run, the shortest of those that fit into ``seconds`` (see ``shortest``)."""
+        return shortest(self._interpreter.invoke, seconds)
 
     def shortest_call_us(self, seconds: float) -> float:
-        """Return the shortest of whole calls as an engine makes them: inputs set, run, outputs copied."""
-        inner, now = self._interpreter, time.perf_counter_ns
+        """Return the same for calls as an engine makes them: inputs set, run, outputs copied."""
+        inner = self._interpreter
         inputs = [(detail["index"], inner.get_tensor(detail["index"])) for detail in inner.get_input_details()]
         outputs = [detail["index"] for detail in inner.get_output_details()]
-        best_ns, runs = 2**62, 0
-        end_ns = now() + int(seconds * 1e9)
-        while runs < LEAST_RUNS or now() < end_ns:
-            began_ns = now()
+
+        def call() -> None:
             for index, value in inputs:
                 inner.set_tensor(index, value)
             inner.invoke()
-            tuple(inner.get_tensor(index) for index in outputs)
-            best_ns = min(best_ns, now() - began_ns)
-            runs += 1
-        return best_ns / 1e3
+            for index in outputs:
+                inner.get_tensor(index)
+
+        return shortest(call, seconds)
+
+
+def shortest(run: Callable[[], object], seconds: float) -> float:
+    """Return microseconds of a run: the shortest mean over ``BATCH_S``, of those that fit into ``seconds``.
+
+    A processor is never undisturbed for long: the sum of the shortest moments of many operators is less than the
+    shortest moment of a network. Means over the same short time are comparable.
+    """
+    now = time.perf_counter_ns
+    end_ns = now() + int(seconds * 1e9)
+    batch, times_ns = 1, [_batch_ns(run, 1)]
+    while times_ns[-1] < BATCH_S * 1e9 / 2:
+        batch = max(2 * batch, min(8 * batch, int(BATCH_S * 1e9 * batch / max(times_ns[-1], 1))))
+        times_ns = [_batch_ns(run, batch)]
+    while (len(times_ns) < LEAST_BATCHES or now() < end_ns) and times_ns[-1] < LONGEST_S * 1e9:
+        times_ns.append(_batch_ns(run, batch))
+    return min(times_ns) / batch / 1e3
+
+
+def _batch_ns(run: Callable[[], object], count: int) -> int:
+    began_ns = time.perf_counter_ns()
+    for _ in range(count):
+        run()
+    return time.perf_counter_ns() - began_ns
 
 
 def _fill(interpreter: Any) -> None:
