@@ -41,20 +41,28 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     threads: int
     scale: float
     per_operator_us: float
-    """Below zero: alone, every operator pays for an inference of its own."""
+    """Below zero: alone, every operator pays for an inference."""
     cold_us_per_mb: float
     """Weights that have left the cache since the last inference."""
     moved_us_per_mb: float
     """Values read and written."""
+    shared_us_per_mb: float
+    """What several cores want of an operator: the smaller of its weights and its values. None with one thread."""
     call_us: float
     """Setting inputs and reading outputs, as the engine does for every frame."""
     copy_us_per_mb: float
-    cache_bytes: int
-    """What seems to be kept from one inference to the next: a share of the second level, chosen on the networks."""
+    kept_bytes: int
+    """What a cache seems to keep from one inference to the next: a share of ``level2_bytes``."""
     level2_bytes: int
-    """The second level itself, of all cores that take part: what an operator alone finds again."""
+    """A cache of the second level: what an operator alone finds again."""
+    caches: int
+    """How many of them the threads have."""
     error: float
     """Standard deviation of the logarithm of whole networks."""
+
+    def cold_bytes(self, sums: "Sums") -> float:
+        """Return how many bytes of weights come from behind the cache."""
+        return cold_bytes(sums, kept_bytes=self.kept_bytes, level2_bytes=self.level2_bytes, caches=self.caches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ class Sums:
     """Of every operator."""
     moved_bytes: tuple[int, ...]
     """That every operator reads and writes."""
+    once: tuple[bool, ...]
+    """Whether an operator uses each of its weights once only."""
     copied_bytes: int
     """Inputs and outputs."""
 
@@ -160,17 +170,28 @@ def _as_long(sizes: tuple[int, ...], table: Table) -> tuple[int, ...]:
     return (*sizes, *([1] * wanted))[:wanted]
 
 
-def cold_bytes(sums: Sums, cache_bytes: int, level2_bytes: int) -> float:
+def cold_bytes(sums: Sums, *, kept_bytes: int, level2_bytes: int, caches: int) -> float:
     """Return how many bytes of weights have left the cache since the last inference, and had not when timed alone.
 
-    All stay while weights and the largest operator's values fit; none when they are one and a half times as much: a
-    cache that drops what was used least recently loses all that comes round in turn.
+    Of each cache: every core reads all weights of an operator, but its own rows only, and of weights that are used once
+    (dense layers) its part. All stay while that fits into ``kept_bytes``; none when it is one and a half times as much:
+    a cache that drops what was used least recently loses all that comes round in turn.
     """
-    lost = lost_share(sum(sums.weight_bytes) + 1.5 * max(sums.moved_bytes, default=0), cache_bytes)
+    needed = [
+        (weights / caches if once else weights, moved / caches)
+        for weights, moved, once in zip(sums.weight_bytes, sums.moved_bytes, sums.once, strict=True)
+    ]
+    largest = max((moved for _, moved in needed), default=0.0)
+    lost = lost_share(sum(weights for weights, _ in needed) + 1.5 * largest, kept_bytes)
     return lost * sum(
-        weights * (1.0 - lost_share(weights + moved, level2_bytes))
-        for weights, moved in zip(sums.weight_bytes, sums.moved_bytes, strict=True)
+        whole * (1.0 - lost_share(weights + moved, level2_bytes))
+        for whole, (weights, moved) in zip(sums.weight_bytes, needed, strict=True)
     )
+
+
+def shared_bytes(sums: Sums) -> int:
+    """Return how many bytes cores that share an operator have to fetch from each other."""
+    return sum(min(weights, moved) for weights, moved in zip(sums.weight_bytes, sums.moved_bytes, strict=True))
 
 
 def lost_share(needed_bytes: float, cache_bytes: float) -> float:
@@ -181,7 +202,8 @@ def lost_share(needed_bytes: float, cache_bytes: float) -> float:
 def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
     """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
     us = context.scale * operators_us + context.per_operator_us * sums.beside
-    us += context.cold_us_per_mb * cold_bytes(sums, context.cache_bytes, context.level2_bytes) / 1e6
+    us += context.cold_us_per_mb * context.cold_bytes(sums) / 1e6
+    us += context.shared_us_per_mb * shared_bytes(sums) / 1e6
     us += context.moved_us_per_mb * sum(sums.moved_bytes) / 1e6
     return max(us, 0.1 * operators_us)
 
@@ -210,5 +232,6 @@ def sums_of(graph: Graph) -> Sums:
     return Sums(
         weight_bytes=tuple(cost.weight_bytes for cost in every),
         moved_bytes=tuple(cost.activation_bytes for cost in every),
+        once=tuple(0 < cost.macs <= cost.parameters for cost in every),
         copied_bytes=sum(graph.tensors[index].size_bytes for index in ends),
     )

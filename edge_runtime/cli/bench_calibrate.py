@@ -74,6 +74,7 @@ def document(calibration: "Calibration", target: Path) -> dict[str, Any]:
                 "per_operator_us": one.per_operator_us,
                 "cold_us_per_mb": one.cold_us_per_mb,
                 "moved_us_per_mb": one.moved_us_per_mb,
+                "shared_us_per_mb": one.shared_us_per_mb,
                 "error": one.error,
             }
             for one in calibration.contexts

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.analysis.calibrated import Calibration, Context, Sums, cold_bytes
-from edge_runtime.analysis.calibration.calibrate import Cache, calibrate, read_caches
+from edge_runtime.analysis.calibration.caches import Cache, read_caches
+from edge_runtime.analysis.calibration.calibrate import calibrate
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
 from edge_runtime.analysis.calibration.networks import networks
 from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
@@ -28,10 +29,10 @@ MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11"
 
 def context(threads: int = 1, **changed: float) -> Context:
     values = {
-        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "moved_us_per_mb": 0.0, "call_us": 1.0,
-        "copy_us_per_mb": 0.0, "error": 0.1,
+        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "moved_us_per_mb": 0.0, "shared_us_per_mb": 0.0,
+        "call_us": 1.0,         "copy_us_per_mb": 0.0, "error": 0.1,
     }  # fmt: skip
-    return Context(threads=threads, cache_bytes=2**20, level2_bytes=2**20, **(values | changed))
+    return Context(threads=threads, kept_bytes=2**20, level2_bytes=2**20, caches=1, **(values | changed))
 
 
 def calibration(points: dict[str, dict[tuple[int, ...], float]], *, threads: tuple[int, ...] = (1,)) -> Calibration:
@@ -147,12 +148,16 @@ def test_a_kernel_that_was_not_timed_is_predicted_from_its_relatives_with_more_d
 
 
 def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> None:
-    small = Sums(weight_bytes=(200_000, 200_000), moved_bytes=(1000, 1000), copied_bytes=0)
-    large = Sums(weight_bytes=(500_000,) * 8, moved_bytes=(1000,) * 8, copied_bytes=0)
-    already = Sums(weight_bytes=(4_000_000, 0), moved_bytes=(1000, 1000), copied_bytes=0)
-    assert cold_bytes(small, 2**20, 2**20) == 0
-    assert cold_bytes(large, 2**20, 2**20) == 4_000_000
-    assert cold_bytes(already, 2**20, 2**20) == 0, "alone it was as cold"
+    cache = {"kept_bytes": 2**20, "level2_bytes": 2**20, "caches": 1}
+    small = Sums(weight_bytes=(200_000, 200_000), moved_bytes=(1000, 1000), once=(False,) * 2, copied_bytes=0)
+    large = Sums(weight_bytes=(500_000,) * 8, moved_bytes=(1000,) * 8, once=(False,) * 8, copied_bytes=0)
+    already = Sums(weight_bytes=(4_000_000, 0), moved_bytes=(1000, 1000), once=(False,) * 2, copied_bytes=0)
+    assert cold_bytes(small, **cache) == 0
+    assert cold_bytes(large, **cache) == 4_000_000
+    assert cold_bytes(already, **cache) == 0, "alone it was as cold"
+    dense = Sums(weight_bytes=(600_000,) * 3, moved_bytes=(1000,) * 3, once=(True,) * 3, copied_bytes=0)
+    assert cold_bytes(dense, **cache) > 0
+    assert cold_bytes(dense, **(cache | {"caches": 2})) == 0, "each core keeps its half"
 
 
 def test_the_caches_are_read_where_the_system_tells(tmp_path: Path) -> None:

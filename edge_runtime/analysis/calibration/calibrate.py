@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import operators
+from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.context import fit_context
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
 from edge_runtime.analysis.calibration.network_timing import NetworkTimer
@@ -26,23 +25,8 @@ _CALL_S: Final = 0.15
 SLOWEST_SHARE: Final = 1.5
 SLOWEST_US: Final = 10.0
 """More threads that take longer than so many times one, and so much more, were kept from running: left out."""
-_USUAL_CACHES: Final = (32 * 1024, 512 * 1024)
-"""Of a core, where the system does not tell: first and second level of the small Arm cores."""
-
 Progress = Callable[[str, int], object]
 """Told of what is being done, and how many steps of it are done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """A level of cache: bytes, and how many cores share them."""
-
-    size_bytes: int
-    cores: int
-
-    def of(self, threads: int) -> int:
-        """Return what so many cores have together."""
-        return self.size_bytes * -(-threads // self.cores)
 
 
 def steps() -> int:
@@ -85,8 +69,7 @@ def calibrate(
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
         contexts=tuple(
-            fit_context(beside.wholes, threads=count, cache_bytes=caches[1].of(count), call=call[count])
-            for count in threads
+            fit_context(beside.wholes, threads=count, cache=caches[1], call=call[count]) for count in threads
         ),
         kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
     )
@@ -118,26 +101,3 @@ def _call(runtime: Runtime, threads: int) -> tuple[float, float]:
         found.append(sitting.shortest_call_us(_CALL_S / 2) - sitting.shortest_us(_CALL_S / 2))
     copied_mb = 2 * 4 * 224 * 224 * 3 / 1e6
     return max(found[0], 0.0), max(found[1] - found[0], 0.0) / copied_mb
-
-
-def read_caches(root: Path = Path("/")) -> tuple[Cache, Cache]:
-    """Return the first level for data and the second, as the system tells; usual sizes where it does not."""
-    found: dict[int, Cache] = {}
-    for index in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            level, kind = int((index / "level").read_text()), (index / "type").read_text().strip()
-            size = (index / "size").read_text().strip()
-            sharing = _count((index / "shared_cpu_list").read_text().strip())
-            size_bytes = int(size.rstrip("KM")) * {"K": 1024, "M": 1024**2}.get(size[-1:], 1)
-        except (OSError, ValueError):
-            continue
-        if kind != "Instruction" and size_bytes:
-            found[level] = Cache(size_bytes, max(1, sharing))
-    usual = [Cache(size, 1) for size in _USUAL_CACHES]
-    return found.get(1, usual[0]), found.get(2, usual[1])
-
-
-def _count(listed: str) -> int:
-    """Return how many processors ``0-3,5`` are."""
-    ends = [part.split("-") for part in listed.split(",") if part]
-    return sum(int(part[-1]) - int(part[0]) + 1 for part in ends)

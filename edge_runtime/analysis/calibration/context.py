@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.analysis.calibrated import Context, Sums, cold_bytes, sums_of
+from edge_runtime.analysis.calibrated import Context, Sums, cold_bytes, shared_bytes, sums_of
+from edge_runtime.analysis.calibration.caches import Cache
 from edge_runtime.analysis.calibration.fitting import least_squares_above_zero
 from edge_runtime.analysis.descriptor import Descriptor, describe
 from edge_runtime.analysis.graph import Graph
@@ -37,15 +38,16 @@ def parts_of(graph: Graph, *, runtime: str) -> tuple[tuple[Descriptor, ...], Sum
     return described, sums_of(graph)
 
 
-def fit_context(wholes: Sequence[Whole], *, threads: int, cache_bytes: int, call: tuple[float, float]) -> Context:
+def fit_context(wholes: Sequence[Whole], *, threads: int, cache: Cache, call: tuple[float, float]) -> Context:
     """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
     chosen = [whole for whole in wholes if whole.threads == threads and whole.alone_us < _DISTURBED * whole.us]
-    best = (np.inf, cache_bytes, np.array([1.0, 0.0, 0.0, 0.0, 0.0]))
+    level2_bytes, caches = cache.size_bytes, -(-threads // cache.cores)
+    best = (np.inf, level2_bytes, np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
     if len(chosen) >= _LEAST:
         took_us = np.array([whole.us for whole in chosen])
         for share in _CACHE_SHARES:
-            kept = int(share * cache_bytes)
-            rows = _rows(chosen, kept, cache_bytes)
+            kept = int(share * level2_bytes)
+            rows = _rows(chosen, kept, level2_bytes, caches)
             left_out = [_left_out(rows, took_us, number) for number in range(len(chosen))]
             error = float(np.sqrt(np.mean(np.minimum(np.square(left_out), 0.25))))
             best = min(best, (error, kept, _solve(rows, took_us)), key=lambda one: one[0])
@@ -56,26 +58,29 @@ def fit_context(wholes: Sequence[Whole], *, threads: int, cache_bytes: int, call
         per_operator_us=round(float(found[1] - found[2]), 4),
         cold_us_per_mb=round(float(found[3]), 3),
         moved_us_per_mb=round(float(found[4]), 3),
+        shared_us_per_mb=round(float(found[5]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
-        cache_bytes=kept,
-        level2_bytes=cache_bytes,
+        kept_bytes=kept,
+        level2_bytes=level2_bytes,
+        caches=caches,
         error=round(error, 4) if np.isfinite(error) else 0.2,
     )
 
 
-def _rows(wholes: Sequence[Whole], kept_bytes: int, level2_bytes: int) -> Floats:
+def _rows(wholes: Sequence[Whole], kept_bytes: int, level2_bytes: int, caches: int) -> Floats:
     rows = []
     for whole in wholes:
         beside, moved_mb = whole.sums.beside, sum(whole.sums.moved_bytes) / 1e6
-        cold_mb = cold_bytes(whole.sums, kept_bytes, level2_bytes) / 1e6
-        rows.append([whole.alone_us, beside, -beside, cold_mb, moved_mb])
+        cold_mb = cold_bytes(whole.sums, kept_bytes=kept_bytes, level2_bytes=level2_bytes, caches=caches) / 1e6
+        shared_mb = shared_bytes(whole.sums) / 1e6 if whole.threads > 1 else 0.0
+        rows.append([whole.alone_us, beside, -beside, cold_mb, moved_mb, shared_mb])
     return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
-    """Return scale, overhead of an operator above and below zero, cold and moved bytes; a scale near 1 is preferred."""
-    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0]])
+    """Return scale, an operator's overhead above and below zero, cold, moved, shared; a scale near 1 is preferred."""
+    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0, 0.0]])
     matrix = np.vstack([rows / took_us[:, None], prior])
     size = np.abs(matrix).max(axis=0) + 1e-12
     found: Floats = least_squares_above_zero(matrix / size, np.append(np.ones(len(took_us)), _PRIOR)) / size

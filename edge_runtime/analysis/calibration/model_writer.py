@@ -39,6 +39,12 @@ class ModelWriter:
             quantization = {2: Numbers("f", [scale]), 3: Numbers("q", [zero])}
         return self._add(shape, type_name, None, quantization)
 
+    def state(self, shape: Sequence[int]) -> int:
+        """Add a float32 variable, which an operator keeps from one step to the next."""
+        number = self._add(shape, "float32", None, {})
+        self._tensors[number] = {**self._tensors[number], 5: Scalar("B", True)}
+        return number
+
     def weights(self, shape: Sequence[int], type_name: str, *, axis: int = 0) -> int:
         """Add constant weights of noise; int8 ones have a scale per channel of ``axis``."""
         size = prod(shape)

@@ -43,10 +43,12 @@ def networks(count: int = NETWORKS) -> Iterator[Network]:
 
 def _dense(random: Random, type_name: str) -> Network:
     writer, parts = ModelWriter(), []
-    width = random.choice((128, 256, 512, 1024))
+    # Some fit into a cache, some are several times as large: that is where dense layers differ most.
+    choices = random.choice(((64, 128, 256, 512), (256, 512, 1024, 1536), (768, 1024, 1536, 2048)))
+    width = random.choice(choices)
     first = fed = writer.tensor([1, width], type_name)
     for _ in range(random.randint(3, 8)):
-        units = random.choice((64, 128, 256, 512, 1024, 1536))
+        units = random.choice(choices)
         weights, made = writer.weights([units, width], type_name), writer.tensor([1, units], type_name)
         inputs = [fed, weights, writer.bias(units, type_name)]
         writer.operator("FULLY_CONNECTED", inputs, [made], (8, {0: Scalar("b", 1)}), version=4)

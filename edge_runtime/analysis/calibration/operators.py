@@ -62,6 +62,21 @@ def fully_connected(type_name: str, rows: int, inputs: int, units: int) -> bytes
     return writer.model([fed], [made])
 
 
+def lstm(steps: int, inputs: int, cells: int) -> bytes:
+    """Return a float32 UNIDIRECTIONAL_SEQUENCE_LSTM over ``steps`` vectors, without peepholes and projection."""
+    writer = ModelWriter()
+    fed = writer.tensor([1, steps, inputs], "float32")
+    weights = [writer.weights([cells, inputs], "float32") for _ in range(4)]
+    weights += [writer.weights([cells, cells], "float32") for _ in range(4)]
+    biases = [writer.bias(cells, "float32") for _ in range(4)]
+    states = [writer.state([1, cells]) for _ in range(2)]
+    made = writer.tensor([1, steps, cells], "float32")
+    tanh = 4
+    operands = [fed, *weights, -1, -1, -1, *biases, -1, -1, *states]
+    writer.operator("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, [made], (71, {0: Scalar("b", tanh)}))
+    return writer.model([fed], [made])
+
+
 def matmul(type_name: str, batch: int, rows: int, depth: int, columns: int) -> bytes:
     """Return BATCH_MATMUL of two computed operands."""
     writer = ModelWriter()

@@ -68,6 +68,7 @@ def _weighted() -> Iterator[Probe]:
         yield from _windowed(random, type_name, int(180 * share))
         yield from _depthwise(random, type_name, int(80 * share))
         yield from _dense(random, type_name, int(56 * share))
+    yield from _recurrent(random, 12)
     for type_name in MAIN_TYPES:
         yield from _transposed(random, type_name, 40)
         yield from _products(random, type_name, 16)
@@ -113,6 +114,12 @@ def _transposed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
         side, channels = _drawn(random, taps=4)
         window = random.choice((2, 3, 4))
         yield Probe(f"{type_name} transposed", partial(make.transposed, type_name, side, channels, window=window))
+
+
+def _recurrent(random: Random, count: int) -> Iterator[Probe]:
+    for _ in range(count):
+        steps, inputs = random.choice((8, 16, 28, 64, 100)), random.choice((4, 8, 16, 28, 64))
+        yield Probe("recurrent", partial(make.lstm, steps, inputs, random.choice((16, 20, 32, 64, 128))))
 
 
 def _products(random: Random, type_name: str, count: int) -> Iterator[Probe]:
