@@ -14,7 +14,7 @@ from edge_runtime.analysis.kernel_table import Floats
 from edge_runtime.analysis.xnnpack import delegation
 
 _LEAST = 6
-_CACHE_SHARES = (0.35, 0.5, 0.7, 1.0, 1.4)
+_CACHE_SHARES = (0.5, 0.7, 1.0)
 _DISTURBED = 3.0
 """Operators that alone took so many times longer than the network were kept from running."""
 _PRIOR = 10.0
