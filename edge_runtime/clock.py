@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
+NOT_BEFORE_NS = 1_767_225_600 * 10**9
+"""2026-01-01: no clock that is set shows a time before this was written."""
 _UNSYNCHRONISED = 5  # TIME_ERROR, sys/timex.h
 
 

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -79,6 +79,13 @@ class StatsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     interval_s: float = 10.0
 
 
+class LimitsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[limits]``: what the process may use before it is started anew."""
+
+    memory_mb: Annotated[float, msgspec.Meta(ge=100)] | None = None
+    """Resident memory of the daemon itself; None is half of the machine's, or 70 % of what its control group allows."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration. Only ``daemon`` and ``cli`` see it; every part gets its own section."""
 
@@ -92,6 +99,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     homeassistant: HomeAssistantSection = HomeAssistantSection()
     dashboard: DashboardSection = DashboardSection()
     stats: StatsSection = StatsSection()
+    limits: LimitsSection = LimitsSection()
 
 
 class SourceCommon(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,9 +26,13 @@ from edge_runtime.sinks.policy import PublishPolicy, default_rule
 from edge_runtime.stopping import Stop
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.store.state import StateDir, state_path
+from edge_runtime.supervision.anew import Overdraft, last_restart, may_start_anew, start_anew
+from edge_runtime.supervision.health import HealthFile, Vitals
+from edge_runtime.supervision.memory import MemoryWatch, default_limit_mb
 from edge_runtime.supervision.notify import Notifier
 from edge_runtime.supervision.signals import INTERRUPTED, Signals
 from edge_runtime.supervision.supervisor import Supervisor
+from edge_runtime.supervision.wall_clock import ClockWatch
 from edge_runtime.supervision.watchdog import Watchdog, describe
 from edge_runtime.validation import NO_SOURCE
 from edge_runtime.workers import RunCounters, StreamCounters
@@ -47,7 +51,10 @@ class Host:
     sequences: SequenceStore
     signals: Signals
     watchdog: Watchdog
+    supervisor: Supervisor
+    vitals: Vitals
     reload: Reload
+    over: Overdraft
     left_behind: list[str]
     """Threads that did not come back from native code."""
 
@@ -90,21 +97,29 @@ def run(origin: Origin, *, terminal: bool = False) -> int:
     notifier = Notifier()
     watchdog = Watchdog(notifier)
     left_behind: list[str] = []
+    over = Overdraft()
+    vitals = Vitals(MemoryWatch(on_exceeded=over.take), ClockWatch(), last_restart())
     with ExitStack() as stack:
         state = stack.enter_context(StateDir(state_path(device), device)).path
         reload = Reload(origin, device=device, state=state, notifier=notifier)
         signals = stack.enter_context(
             Signals(on_hangup=reload.request, on_stop=lambda: notifier.stopping("told to stop"))
         )
-        duties = (watchdog.tick, reload.tick)
-        stack.enter_context(Supervisor(duties, interval_s=lambda: watchdog.interval_s))
+        duties = (watchdog.tick, reload.tick, vitals.memory.tick, vitals.clock.tick)
+        supervisor = stack.enter_context(Supervisor(duties, interval_s=lambda: watchdog.interval_s))
         sequences = SequenceStore(state)
         stack.callback(sequences.close)
         links = stack.enter_context(Links(device=device, state=state))
-        host = Host(device, state, terminal, links, sequences, signals, watchdog, reload, left_behind)
+        host = Host(
+            device, state, terminal, links, sequences, signals, watchdog, supervisor, vitals, reload, over, left_behind
+        )
         status = _run_all(Plan(config), host)
         notifier.stopping("the run has ended")
     status = INTERRUPTED if signals.interrupted and status == 0 else status
+    if over.reason is not None and not signals.stopped:
+        if may_start_anew():
+            start_anew(over.reason)
+        return 1
     if left_behind:
         logging.shutdown()
         os._exit(status)  # unloading native code that still runs would crash
@@ -126,7 +141,7 @@ def _run_all(plan: Plan, host: Host) -> int:
                     raise
                 failure, ended = error, 1
             kept = None if made is None else made.pipeline
-            if host.signals.stopped:
+            if host.signals.stopped or host.over.reason is not None:
                 return ended
             if failure is not None and last_good is not None and not _was_good(made):
                 log.error("the new configuration does not work, the one before is used again: %s", failure)
@@ -221,6 +236,7 @@ def _run(made: Run, host: Host) -> int:
         counters=counters,
         end=lambda: stop.hurry(RELOAD_STOP_S),
         restart=host.reload.now,
+        vitals=host.vitals,
         config_error=made.plan.error,
     )
     sinks: list[Outlet] = [DirectSink(report.sink, name="mqtt", counters=counters)]
@@ -254,6 +270,7 @@ def _run(made: Run, host: Host) -> int:
         _look_after(made, host, report)
         stack.callback(host.reload.detach)
         stack.callback(host.watchdog.between_runs, "ending")
+        stack.callback(host.supervisor.look_after)
         if made.pipeline is None:
             flow.preview(report.on_frame, limit=config.publish.frames)
         else:
@@ -277,6 +294,9 @@ def _look_after(made: Run, host: Host, report: Report) -> None:
         ),
         bus_seen_ns=(lambda: int(bus.seen_ns)) if real else None,
     )
+    host.vitals.memory.limit_mb = made.plan.config.limits.memory_mb or default_limit_mb()
+    host.over.attach(made.stop, report.on_restart)
+    host.supervisor.look_after(report.look, HealthFile(host.state, report.health).tick)
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
 
 

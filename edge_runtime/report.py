@@ -17,6 +17,7 @@ from edge_runtime.sinks.events import EventTracker
 from edge_runtime.sinks.mqtt import MqttSink
 from edge_runtime.statistics import StatisticsService
 from edge_runtime.status import StatusPublisher
+from edge_runtime.supervision.health import Vitals
 from edge_runtime.telemetry.snapshots import Snapshots
 from edge_runtime.types import Frame, Latency, ModelIdentity, ModelSpec, Prediction, RawTensors, View
 from edge_runtime.workers import RunCounters
@@ -46,6 +47,7 @@ class Report:
         counters: RunCounters,
         end: Callable[[], None],
         restart: Callable[[], None],
+        vitals: Vitals,
         config_error: str | None = None,
     ) -> None:
         self._config = config
@@ -57,7 +59,9 @@ class Report:
         self._counters = counters
         self._end = end
         self._restart = restart
+        self._vitals = vitals
         self._config_error = config_error
+        self._told: tuple[Any, ...] = ()
         self._latest: dict[str, Prediction] = {}
         self._stack = ExitStack()
         self._status = StatusPublisher(link.bus, device=device, root=link.root)
@@ -69,6 +73,7 @@ class Report:
             pipeline=pipeline,
             state=state,
             interval_s=config.stats.interval_s,
+            vitals=vitals,
         )
         # Between the pictures of a folder nothing begins or ends.
         unrelated = all(source.describe()["type"] == "images" for source in sources.values())
@@ -81,6 +86,8 @@ class Report:
             software=f"edge-infer {__version__}",
             started_at=now_rfc3339(),
             config_error=self._config_error,
+            last_restart=self._vitals.last_restart,
+            clock=self._vitals.clock.state(),
             **self._about_model(),
             sources={name: source.describe() for name, source in self._sources.items()},
         )
@@ -123,7 +130,37 @@ class Report:
 
     def on_config_error(self, error: str | None) -> None:
         """Publish what is wrong with a configuration that was refused, None when it is good again; any thread."""
+        self._config_error = error
         self._status.info(config_error=error)
+
+    def on_restart(self, restart: Mapping[str, Any]) -> None:
+        """Publish that the process is about to be started anew, and why; any thread."""
+        self._status.info(last_restart=restart)
+
+    def look(self) -> None:
+        """Publish ``info`` anew when what runs the model is another, or the clock was set; the supervisor's thread."""
+        engine = None if self._pipeline is None else self._pipeline.engine
+        runs = None if engine is None else (engine.delegate, engine.delegate_reason, engine.threads)
+        found = (runs, self._vitals.clock.state())
+        if found != self._told:
+            if self._told:
+                self._status.info(clock=self._vitals.clock.state(), **self._about_model())
+            self._told = found
+
+    def health(self) -> dict[str, Any]:
+        """Return how everything is that may be wrong for long; the supervisor's thread."""
+        engine = None if self._pipeline is None else self._pipeline.engine
+        return {
+            "config_error": self._config_error,
+            "last_restart": self._vitals.last_restart,
+            "clock": self._vitals.clock.state(),
+            "memory_limit_mb": self._vitals.memory.stats()["limit"],
+            "engine": None
+            if engine is None
+            else {key: getattr(engine, key) for key in ("delegate", "delegate_reason", "restarts", "restart_reason")},
+            "outbox_error": self._link.bus.stats().get("outbox", {}).get("error"),
+            "streams": dict(self._status.states),
+        }
 
     @property
     def states(self) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from edge_runtime.pipeline import Pipeline
 from edge_runtime.protocols import Engine
 from edge_runtime.sinks.payloads import encode
 from edge_runtime.speed import UNKNOWN, SpeedWatch
+from edge_runtime.supervision.health import Vitals
 from edge_runtime.telemetry.latency import LatencyWindow
 from edge_runtime.telemetry.rates import Rates
 from edge_runtime.telemetry.resources import Resources
@@ -37,10 +38,12 @@ class StatisticsService:
         pipeline: Pipeline | None,
         state: Path,
         interval_s: float,
+        vitals: Vitals,
     ) -> None:
         self._link = link
         self._counters = counters
         self._interval_s = interval_s
+        self._vitals = vitals
         self._latency = LatencyWindow(window_s=max(10.0, interval_s))
         self._rates = Rates(
             {
@@ -89,7 +92,7 @@ class StatisticsService:
             "fps": self._rates.per_second,
             "latency_ms": self._latency.summary,
             "cpu_percent": resources.cpu_percent,
-            "memory_mb": resources.memory_mb,
+            "memory_mb": lambda: resources.memory_mb() | self._vitals.memory.stats(),
             "temperature_c": resources.temperature_c,
             "throttled": Throttling().read,
             "disk_free_mb": resources.disk_free_mb,
@@ -98,6 +101,7 @@ class StatisticsService:
             "broker": lambda: self._link.bus.stats().get("broker"),
             "engine": lambda: _engine_state(engine),
             "drift": dict,
+            "clock": self._vitals.clock.state,
             "counters": self._totals,
         }
 

@@ -38,6 +38,8 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     delegate: str = "cpu"
     """What ``library`` is called: ``cpu``, ``edgetpu`` or the path of the library."""
     delegate_reason: str = "the CPU was asked for"
+    allocate_bytes: int | None = None
+    """What the process may allocate at most; None is no limit."""
 
 
 class PlainTensor(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ WORTH_A_THREAD: Final = 0.9
 """More threads must bring the time below this share, or they are left to everything else."""
 MOST_THREADS_TRIED: Final = 8
 MOST_THREADS: Final = 64
+LEAST_MEMORY_MB: Final = 50
+"""An interpreter with nothing in it holds about that much."""
 
 TryModel = Callable[..., Trial]
 
@@ -77,10 +79,13 @@ def _choose(spec: ModelSpec, config: EngineConfig) -> Choice:
 
 def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Engine:
     from edge_runtime.engines._isolated_dialogue import Opening
+    from edge_runtime.engines._memory_ceiling import MemoryCeiling, half_of_memory_bytes
     from edge_runtime.engines.isolated import IsolatedEngine
 
     if config.invoke_timeout_s is not None and config.invoke_timeout_s <= 0:
         raise ConfigError(f"engine.invoke_timeout_s: expected more than 0, found {config.invoke_timeout_s:g}")
+    if config.memory_mb is not None and config.memory_mb < LEAST_MEMORY_MB:
+        raise ConfigError(f"engine.memory_mb: expected {LEAST_MEMORY_MB} or more, found {config.memory_mb:g}")
     preferred = Opening(
         model=spec.path,
         library=choice.library,
@@ -88,6 +93,7 @@ def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Eng
         runtime=config.runtime,
         delegate=choice.name,
         delegate_reason=choice.reason,
+        allocate_bytes=half_of_memory_bytes(),
     )
     fallback = None
     if choice.library is not None and config.fallback_model is not None:
@@ -96,8 +102,14 @@ def _open_isolated(spec: ModelSpec, config: EngineConfig, choice: Choice) -> Eng
             threads=preferred.threads,
             runtime=config.runtime,
             delegate_reason=f"{choice.name} does not work now: engine.fallback_model runs until it does",
+            allocate_bytes=preferred.allocate_bytes,
         )
-    engine = IsolatedEngine(preferred, fallback=fallback, invoke_timeout_s=config.invoke_timeout_s)
+    engine = IsolatedEngine(
+        preferred,
+        fallback=fallback,
+        invoke_timeout_s=config.invoke_timeout_s,
+        ceiling=MemoryCeiling(config.memory_mb),
+    )
     try:
         engine.open(away=choice.away)
     except EngineError as error:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.engines._engine_process import EngineProcess
 from edge_runtime.engines._isolated_dialogue import Opening
+from edge_runtime.engines._memory_ceiling import MemoryCeiling
 from edge_runtime.errors import EdgeRuntimeError, EngineError, EngineRestartingError, ModelError
 from edge_runtime.types import TensorSpec
 
@@ -52,7 +53,8 @@ class InvokeDeadline:
 class IsolatedEngine:
     """An ``Engine`` in a child process, with a deadline for each invoke and a fallback where one is given.
 
-    A crash, a hang or a failed invoke loses its frame and restarts the child: at once the first time and after a run of
+    A crash, a hang or a failed invoke loses its frame and restarts the child; one that holds too much memory is
+    restarted too: at once the first time and after a run of
     30 s, else after 1 s, 2 s ... 60 s, off by up to a quarter. After three failures in a row the ``fallback`` takes
     over, and the preferred engine comes back when it answers again. A child starts while the caller does something
     else; no thread waits for it, each ``invoke`` takes the next step. One thread at a time may call it; ``restarts``
@@ -65,6 +67,7 @@ class IsolatedEngine:
         *,
         fallback: Opening | None = None,
         invoke_timeout_s: float | None = None,
+        ceiling: MemoryCeiling | None = None,
         launch: Callable[[Opening], EngineProcess] = EngineProcess,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
@@ -74,6 +77,7 @@ class IsolatedEngine:
         self._fallback = fallback
         self._invoke_timeout_s = invoke_timeout_s
         self._launch, self._clock, self._pause, self._uniform = launch, clock, pause, uniform
+        self._ceiling = ceiling or MemoryCeiling(None, clock=clock)
         self._serving: EngineProcess | None = None
         self._candidate: EngineProcess | None = None
         self._started_s = self._adopted_s = self._due_s = 0.0
@@ -135,6 +139,8 @@ class IsolatedEngine:
             self._lose(process, error)
             raise EngineRestartingError(f"{error}; the engine is restarted") from error
         self._deadline.add(self._clock() - started_s)
+        if leaks := self._ceiling.exceeded(process.pid):
+            self._lose(process, EngineError(leaks))  # with its answer read: no frame is lost to it
         return outputs
 
     def abort(self) -> None:
@@ -223,6 +229,7 @@ class IsolatedEngine:
         if self.restarts:
             log.warning("the engine runs again, on %s", process.opening.delegate)
         self._candidate, self._serving = None, process
+        self._ceiling.begin(process.pid)
         self._adopted_s = self._clock()
         self._deadline = InvokeDeadline(self._invoke_timeout_s)
         self.inputs, self.outputs = self.inputs or process.inputs, self.outputs or process.outputs

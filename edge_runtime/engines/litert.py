@@ -26,6 +26,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Whether the engine runs in a child process; ``auto``: with a delegate, whose library may crash or hang."""
     invoke_timeout_s: float | None = None
     """For an isolated engine: after how long an invoke counts as hung; None is 20 medians, at least 2 s."""
+    memory_mb: float | None = None
+    """For an isolated engine: what its process may hold before it is started anew; None is three times what it held at
+    first, at least 256 MiB."""
     fallback_model: str | None = None
     """For an isolated engine with a delegate: a model for the CPU that takes over while the delegate does not work."""
 

@@ -18,23 +18,27 @@ def prediction_document(handed: Handed, device: str) -> dict[str, Any]:
     """Return a prediction as it is published, keys in the contract's order.
 
     ``captured_at`` is the wall time of the frame, worked out with the clock's offset of now. ``path``, ``position_s``
-    and what the result says beside its rows (``frame``) are there only where they mean something.
+    and what the result says beside its rows (``frame``) are there only where they mean something; so is ``clock``:
+    ``unset`` where the time cannot be right.
     """
     prediction = handed.prediction
     model = prediction.model
     origin = prediction.origin
     result = prediction.result
+    captured_ns = clock.wall_ns(prediction.captured_ns)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "device": device,
         "stream": prediction.stream,
         "seq": handed.seq,
         "seq_start": handed.seq_start,
-        "captured_at": clock.rfc3339(clock.wall_ns(prediction.captured_ns)),
+        "captured_at": clock.rfc3339(captured_ns),
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "task": prediction.task,
         "result": list(result),
     }
+    if captured_ns < clock.NOT_BEFORE_NS:
+        document["clock"] = "unset"
     document.update(result.extras())
     if origin.path is not None:
         document["path"] = printable(origin.path)

@@ -18,10 +18,15 @@ class Supervisor:
 
     def __init__(self, duties: Sequence[Callable[[], None]], *, interval_s: Callable[[], float]) -> None:
         self._duties = tuple(duties)
+        self._for_run: tuple[Callable[[], None], ...] = ()
         self._interval_s = interval_s
         self._over = threading.Event()
         self._failing: set[Callable[[], None]] = set()
         self._thread = threading.Thread(target=self._work, name="supervisor", daemon=True)
+
+    def look_after(self, *duties: Callable[[], None]) -> None:
+        """Take these on beside the others, in place of those of the run before."""
+        self._for_run = duties
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -35,7 +40,7 @@ class Supervisor:
 
     def _work(self) -> None:
         while not self._over.wait(self._interval_s()):
-            for duty in self._duties:
+            for duty in (*self._duties, *self._for_run):
                 try:
                     duty()
                 except Exception:  # the worker's top: one duty that fails must not end the others

@@ -1,6 +1,7 @@
 """Models compiled for the Edge TPU through the real command, with a library that stands in for libedgetpu."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,28 @@ def test_a_library_that_crashes_costs_a_frame_each_time_and_never_the_run(
     engine = json.loads(listener.wait(1, topic="edge-infer/tpu/stats")[-1].payload)["engine"]
     assert engine["restarts"] >= 1
     assert "SIGSEGV" in engine["restart_reason"]
+
+
+def test_info_says_what_runs_the_model_after_a_fallback_and_after_the_return(
+    small: Path, fake_edgetpu: Path, reference: Path, edge_infer: Any, mosquitto: Any, subscriber: Any
+) -> None:
+    mode = edge_infer.folder / "mode"
+    fallback = reference / "models/classify/mobilenet_v1_0.25_128_quant.tflite"
+    (edge_infer.folder / "edge.toml").write_text(
+        f'[[source]]\ntype = "demo"\nfps = 10.0\n[engine]\nfallback_model = "{fallback}"\ndelegate = "{fake_edgetpu}"\n'
+    )
+    listener = subscriber("edge-infer/tpu/info")
+    running = edge_infer.start(
+        "--config", "edge.toml", "--model", small, "--broker", mosquitto.url, "--device-id", "tpu",
+        FAKE_EDGETPU=f"@{mode}",
+    )  # fmt: skip
+
+    def delegates(messages: Any) -> list[str]:
+        return [json.loads(message.payload)["delegate"] for message in messages]
+
+    listener.wait_for(lambda messages: delegates(messages)[-1:] == [str(fake_edgetpu)])
+    mode.write_text("invoke-fails")
+    listener.wait_for(lambda messages: delegates(messages)[-1] == "cpu")
+    mode.write_text("")
+    listener.wait_for(lambda messages: delegates(messages)[-1] == str(fake_edgetpu))
+    assert edge_infer.finish(running, with_signal=signal.SIGTERM).status == 0

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -224,3 +225,40 @@ def test_a_configuration_that_only_fails_when_it_runs_gives_way_to_the_one_befor
     count = len(listener.on("edge-infer/porch/camera0/prediction"))
     listener.wait(count + 3, topic="edge-infer/porch/camera0/prediction")
     stop_timed(edge_infer, running)
+
+
+TOO_MUCH_ONCE = """
+import os, sys
+from edge_runtime.supervision import anew, memory
+if anew.VARIABLE not in os.environ:
+    anew.SOONEST_S, memory.INTERVAL_S = 0.0, 0.3
+    memory._resident_mb = lambda: 5000.0
+from edge_runtime.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_process_that_holds_too_much_memory_commits_everything_and_starts_anew(
+    edge_infer: Any, mosquitto: Any, subscriber: Callable[..., Any]
+) -> None:
+    configure(edge_infer, DEMO + '[publish]\npolicy = "all"\n[limits]\nmemory_mb = 4000.0\n')
+    listener = subscriber("edge-infer/porch/#")
+    words = ["--config", "edge.toml", "--model", str(DIGITS), "--broker", mosquitto.url, "--device-id", "porch"]
+    with subprocess.Popen(
+        [sys.executable, "-c", TOO_MUCH_ONCE, *words],
+        cwd=edge_infer.folder, env=edge_infer.environment, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        edge_infer.running.append(running)
+
+        def restarted() -> Any:
+            found = [json.loads(payload) for payload in listener.on("edge-infer/porch/info")]
+            return [info for info in found if info["last_restart"]][1:]  # told before it happens, and after
+
+        (info, *_) = eventually(restarted, what="a second start")
+        assert "holds 5000 MiB, its limit is 4000 MiB" in info["last_restart"]["reason"]
+        count = len(listener.on("edge-infer/porch/camera0/prediction"))
+        listener.wait(count + 5, topic="edge-infer/porch/camera0/prediction")
+        ended = stop_timed(edge_infer, running)
+    assert "everything is committed and started anew" in ended.err
+    seqs = [json.loads(m)["seq"] for m in listener.on("edge-infer/porch/camera0/prediction")]
+    assert sorted(set(seqs)) == list(range(1, max(seqs) + 1))

@@ -8,6 +8,9 @@
  *   claims-nothing  the delegate takes no node
  *   invoke-fails    every invoke fails, as when the device was pulled out
  *   exit, segfault, hang   what a wrong build of libedgetpu or a stuck device does, in invoke
+ *   leak            every invoke takes 16 MiB more and keeps them
+ *   oom             allocates until there is no more, and dies of it as C++ code does
+ *   fails-every:N   every Nth invoke fails
  *   print           every invoke prints a line to standard output and one to standard error
  *
  * Those of invoke with `:N` behind them spare the first N invokes. `@FILE` is read anew at each invoke: what the file says
@@ -96,7 +99,7 @@ struct Delegate {
   void *opaque_delegate_builder;
 };
 
-static int invokes;
+static int invokes, calls;
 
 static const char *wanted(void) {
   static char text[64];
@@ -135,6 +138,21 @@ static int kernel_invoke(Context *context, Node *node) {
     puts("printed to standard output");
     fflush(stdout);
     fputs("printed to standard error\n", stderr);
+  }
+  if (now("leak")) {
+    size_t size = 16 << 20;
+    memset(malloc(size), 1, size);
+  }
+  while (now("oom")) {
+    size_t size = 64 << 20;
+    void *more = malloc(size);
+    if (more == NULL) abort();
+    memset(more, 1, size);
+  }
+  const char *mode = wanted();
+  if (mode != NULL && strncmp(mode, "fails-every:", 12) == 0 && ++calls % atoi(mode + 12) == 0) {
+    context->ReportError(context, "the device was lost");
+    return ERROR;
   }
   if (now("invoke-fails")) {
     context->ReportError(context, "the device was lost");

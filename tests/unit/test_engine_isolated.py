@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from edge_runtime.engines._isolated_child import answer
 from edge_runtime.engines._isolated_dialogue import Done, Opening, SharedTensors, create_memory, decode_answer
+from edge_runtime.engines._memory_ceiling import MemoryCeiling
 from edge_runtime.engines.factory import open_engine
 from edge_runtime.engines.isolated import IsolatedEngine
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine
@@ -55,9 +57,12 @@ def isolated(compiled: ModelSpec, fake_edgetpu: Path) -> Iterator[Callable[..., 
     """``isolated(**options)`` opens the compiled model; at the end no process of it may be left."""
     engines = contextlib.ExitStack()
 
-    def make(**options: Any) -> IsolatedEngine:
-        opening = Opening(model=compiled.path, library=str(fake_edgetpu), delegate="edgetpu")
-        engine = IsolatedEngine(opening, invoke_timeout_s=HANG_S, uniform=lambda *_: 0.0, **options)
+    def make(*, allocate_bytes: int | None = None, **options: Any) -> IsolatedEngine:
+        opening = Opening(
+            model=compiled.path, library=str(fake_edgetpu), delegate="edgetpu", allocate_bytes=allocate_bytes
+        )
+        options = {"invoke_timeout_s": HANG_S, "uniform": lambda *_: 0.0} | options
+        engine = IsolatedEngine(opening, **options)
         engines.callback(engine.close)
         engine.open()
         return engine
@@ -133,6 +138,60 @@ def test_what_native_code_does_costs_one_frame_and_one_restart(
     infers_again(engine)
     assert engine.restarts == 1
     assert said in (engine.restart_reason or "")
+
+
+def test_a_library_that_leaks_is_started_anew_without_losing_a_frame(
+    isolated: Callable[..., IsolatedEngine], device: Mode
+) -> None:
+    device("leak:3")
+    now_s = [0.0]
+    engine = isolated(ceiling=MemoryCeiling(220.0, clock=lambda: now_s[0]))
+    while not engine.restarts:
+        (scores,) = engine.invoke([picture()])
+        assert scores.argmax() == expected_class(picture())
+        now_s[0] += 10.0
+    assert "it leaks" in (engine.restart_reason or "")
+    infers_again(engine)
+
+
+def test_a_library_that_allocates_without_end_dies_of_it_alone(
+    isolated: Callable[..., IsolatedEngine], device: Mode
+) -> None:
+    device("oom:2")
+    engine = isolated(allocate_bytes=400 * 1024 * 1024, invoke_timeout_s=30.0)
+    infers_again(engine)
+    with pytest.raises(EngineRestartingError, match="SIGABRT"):
+        engine.invoke([picture()])
+    infers_again(engine)
+
+
+def test_a_device_that_fails_every_third_time_loses_those_frames_and_no_others(
+    isolated: Callable[..., IsolatedEngine], device: Mode
+) -> None:
+    device("fails-every:3")  # of each process; the first invoke is the one that belongs to opening
+    engine = isolated()
+    answered = lost = 0
+    while answered < 4:
+        try:
+            engine.invoke([picture()])
+            answered += 1
+        except EngineRestartingError as error:
+            lost += "the device was lost" in str(error)
+    assert lost == 3
+    assert engine.restarts == lost
+
+
+def test_an_invoke_that_hangs_is_ended_from_another_thread(
+    isolated: Callable[..., IsolatedEngine], device: Mode
+) -> None:
+    device("hang:2")
+    engine = isolated(invoke_timeout_s=600.0)
+    infers_again(engine)
+    threading.Timer(0.3, engine.abort).start()
+    with pytest.raises(EngineRestartingError):
+        engine.invoke([picture()])
+    with pytest.raises(EngineError):
+        engine.invoke([picture()])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.stopping import Stop
+from edge_runtime.supervision import health
+from edge_runtime.supervision.health import HealthFile
+from edge_runtime.supervision.memory import MemoryWatch, default_limit_mb
 from edge_runtime.supervision.notify import Notifier
+from edge_runtime.supervision.wall_clock import ClockWatch
 from edge_runtime.supervision.watchdog import PHASE_S, WAITING_S, Watchdog
 from edge_runtime.supervision.watched_file import SETTLED_S, WatchedFile
 from edge_runtime.workers import RunCounters, StreamCounters
@@ -199,3 +203,94 @@ def test_what_is_waited_for_shares_what_is_left_of_the_time() -> None:
     never.set()
     thread.join()
     assert stop.join(thread, 60.0)
+
+
+class Memory:
+    """A memory watch over a process that holds what is said."""
+
+    def __init__(self) -> None:
+        self.now_s, self.held_mb = 0.0, 80.0
+        self.told: list[str] = []
+        self.watch = MemoryWatch(
+            on_exceeded=self.told.append, resident_mb=lambda: self.held_mb, clock=lambda: self.now_s
+        )
+        self.watch.limit_mb = 200.0
+
+    def go(self, seconds: float, *, grows_mb_per_h: float = 0.0) -> None:
+        for _ in range(int(seconds)):
+            self.now_s += 1.0
+            self.held_mb += grows_mb_per_h / 3600
+            self.watch.tick()
+
+
+def test_a_steady_process_has_no_slope_and_one_that_grows_has_its_own() -> None:
+    memory = Memory()
+    memory.go(200)
+    assert memory.watch.slope_mb_per_h is None
+    memory.go(1800)
+    assert memory.watch.slope_mb_per_h == pytest.approx(0.0, abs=0.01)
+    memory.go(3700, grows_mb_per_h=12.0)
+    assert memory.watch.stats()["slope_per_h"] == pytest.approx(12.0, abs=0.1)
+    assert not memory.told
+
+
+def test_a_process_above_its_limit_is_told_of_once_and_a_moment_above_it_is_nothing() -> None:
+    memory = Memory()
+    memory.go(100)
+    memory.held_mb = 300.0
+    memory.go(8)
+    memory.held_mb = 80.0
+    memory.go(100)
+    assert not memory.told
+    memory.held_mb = 300.0
+    memory.go(100)
+    (sentence,) = memory.told
+    assert "300 MiB" in sentence
+    assert "200 MiB" in sentence
+
+
+def test_a_control_group_lowers_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/edge-infer.service\n")
+    group = tmp_path / "sys/fs/cgroup/system.slice/edge-infer.service"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    unlimited = default_limit_mb(tmp_path)
+    (group / "memory.max").write_text(f"{400 * 1024 * 1024}\n")
+    assert default_limit_mb(tmp_path) == min(unlimited, 280.0)
+
+
+def test_a_clock_that_is_set_is_told_by_how_much_and_drift_is_not() -> None:
+    wall, monotonic, right = [1_000.0], [50.0], [False]
+    watch = ClockWatch(
+        wall_ns=lambda: int(wall[0] * 1e9), monotonic_ns=lambda: int(monotonic[0] * 1e9), is_right=lambda: right[0]
+    )
+    for _ in range(100):  # slewed by 500 parts per million
+        wall[0] += 1.0005
+        monotonic[0] += 1.0
+        watch.tick()
+    assert watch.state() == {"synchronised": False, "steps": 0, "stepped_at": None, "step_s": None}
+    wall[0] += 1.7e9
+    right[0] = True
+    watch.tick()
+    watch.tick()
+    state = watch.state()
+    assert (state["synchronised"], state["steps"], state["step_s"]) == (True, 1, 1.7e9)
+    wall[0] -= 3.0
+    watch.tick()
+    assert watch.state()["steps"] == 2
+    assert watch.state()["step_s"] == -3.0
+
+
+def test_the_health_file_is_written_when_it_says_something_new(tmp_path: Path) -> None:
+    found = {"config_error": None}
+    file = HealthFile(tmp_path, lambda: dict(found))
+    file.tick()
+    first = health.read(tmp_path)
+    assert first is not None
+    assert first["config_error"] is None
+    file.tick()
+    assert health.read(tmp_path) == first
+    assert (tmp_path / health.FILE_NAME).stat().st_mode & 0o077 == 0
+    (tmp_path / health.FILE_NAME).write_text("half a docu")
+    assert health.read(tmp_path) is None
