@@ -25,6 +25,8 @@ class Session:
 
     def __init__(self) -> None:
         self._run: Any = None
+        self._constant: Any = None
+        self._batch = _BATCH
 
     def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
         """Write the float ``.tflite`` with a batch of 1. Returns ``names`` of the outputs and ``normalization``.
@@ -34,6 +36,7 @@ class Session:
         Raises ModelError for what does not load or convert, UsageError when a shape must be given.
         """
         tensorflow = _tensorflow()
+        self._constant = tensorflow.constant
         if Path(source).is_dir():
             converter, names = self._saved_model(tensorflow, source, Path(output).parent, input_shape)
             found = None
@@ -51,9 +54,9 @@ class Session:
         assert axes == sorted(axes)
         inputs = read_array(samples)
         rows: list[list[Array]] = []
-        batch = max(1, min(_BATCH, _BATCH_VALUES // max(inputs[0].size, 1)))
+        batch = max(1, min(self._batch, _BATCH_VALUES // max(inputs[0].size, 1)))
         for start in range(0, len(inputs), batch):
-            results = self._run(np.ascontiguousarray(inputs[start : start + batch]))
+            results = self._run(self._constant(np.ascontiguousarray(inputs[start : start + batch])))
             rows.append([np.asarray(result, np.float32) for result in results])
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return {"outputs": write_arrays(Path(folder), "source", columns)}
@@ -72,11 +75,13 @@ class Session:
                 f"{source}: Keras does not load it: {reason}; save it again, or export it to ONNX"
             ) from error
         shape = _single_shape([(tensor.shape, tensor.dtype) for tensor in model.inputs], input_shape)
-        fixed = _with_shape(keras, model, shape, unroll=unroll)
-        self._run = lambda batch: tensorflow.nest.flatten(model(batch, training=False))
         names = [getattr(tensor, "name", f"output_{n}") for n, tensor in enumerate(model.outputs)]
         names = list(getattr(model, "output_names", names))
-        return tensorflow.lite.TFLiteConverter.from_keras_model(fixed), names, find_normalization(model)
+        traced = _traced(tensorflow, model, shape)
+        self._run, self._batch = traced, 1
+        if unroll and _has_steps(read_config(source)):
+            traced = _traced(tensorflow, _written_out(keras, model, shape), shape)
+        return tensorflow.lite.TFLiteConverter.from_concrete_functions([traced]), names, find_normalization(model)
 
     def _saved_model(
         self, tensorflow: Any, source: str, folder: Path, input_shape: list[int] | None
@@ -98,8 +103,8 @@ class Session:
             return [results[name] for name in names]
 
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
-        self._run = lambda batch: call(tensorflow.constant(batch))
-        return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()], loaded), names
+        self._run = call
+        return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()]), names
 
 
 def _without_optimizer(source: str, copy: Path) -> str:
@@ -156,15 +161,34 @@ def _spelled(sides: list[Any]) -> str:
     return "[" + ", ".join("?" if side is None else str(side) for side in sides) + "]"
 
 
-def _with_shape(keras: Any, model: Any, shape: list[int], *, unroll: bool) -> Any:
-    """Return the same network with a fixed batch: an open one brings operators that ask for the shape at run time."""
+def _traced(tensorflow: Any, model: Any, shape: list[int]) -> Any:
+    """Return the network as one function of a batch of 1: an open one brings operators that ask for it at run time.
+
+    Converted from this, and not from a SavedModel that Keras would write first, MobileNetV2 takes 1.1 s instead of 8.1.
+    """
+    entry = tensorflow.TensorSpec(shape, tensorflow.float32, name="input")
+    flat = lambda value: tensorflow.nest.flatten(model(value, training=False))  # noqa: E731
+    return tensorflow.function(flat, input_signature=[entry], autograph=False).get_concrete_function()
+
+
+def _has_steps(config: Any) -> bool:
+    """Whether a layer goes through its input step by step."""
+    return any("unroll" in (layer.get("config") or {}) for layer in _layers(config))
+
+
+def _written_out(keras: Any, model: Any, shape: list[int]) -> Any:
+    """Return the network with its recurrences written out. Raises ModelError for a network of Python code."""
     entry = keras.Input(batch_shape=tuple(shape), dtype="float32")
     try:
-        fixed = keras.models.clone_model(model, input_tensors=[entry], clone_function=_unrolled if unroll else None)
-        fixed.set_weights(model.get_weights())
-    except (ValueError, TypeError, NotImplementedError):
-        fixed = keras.Model(entry, model(entry, training=False))  # a subclassed model cannot be cloned
-    return fixed
+        entries = keras.tree.pack_sequence_as(model.input, [entry])
+        copy = keras.models.clone_model(model, input_tensors=entries, clone_function=_unrolled)
+        copy.set_weights(model.get_weights())
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise ModelError(
+            "its recurrent layers cannot be written out, which int8 needs: "
+            f"{str(error).partition(chr(10))[0][:200]}; use --quantize dynamic"
+        ) from error
+    return copy
 
 
 def _unrolled(layer: Any) -> Any:
