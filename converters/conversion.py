@@ -102,10 +102,10 @@ class _Conversion:
             result = replace(result, edgetpu=EdgeTpu(before, after))
         if not verdict.passed and not self._options.force:
             refused = replace(result, output=None)
-            self._report(refused, source, outputs)
+            self._report(refused, source, outputs, path)
             raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
         result = self._write(result, source, network)
-        self._report(result, source, outputs)
+        self._report(result, source, outputs, path)
         return result
 
     def _convert(self) -> _Source:
@@ -206,11 +206,13 @@ class _Conversion:
             candidates=judged.candidates,
         )
 
-    def _report(self, result: ConversionResult, source: _Source, outputs: list[Array]) -> None:
+    def _report(self, result: ConversionResult, source: _Source, outputs: list[Array], path: Path) -> None:
         if self._options.report is None:
             return
-        from converters.html_report import Evidence, page
+        from converters.report.evidence import Evidence, measure_speed
+        from converters.report.page import page
 
+        self._progress("writing the report")
         compared = source.plan.compared
         evidence = Evidence(
             spec=source.spec,
@@ -219,6 +221,7 @@ class _Conversion:
             source=source.outputs,
             artifact=outputs,
             targets=compared.targets,
+            speed=measure_speed(source.path, path, folder=self._folder),
         )
         artifact.write_whole(self._options.report, page(result, evidence).encode())
 

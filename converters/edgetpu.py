@@ -122,7 +122,7 @@ def _left(graph: Graph, obstacles: Sequence[str | None], *, first: int | None) -
     """Return the operators that cannot map, the one that ends the mapped part first."""
     order = sorted(range(len(obstacles)), key=lambda index: (index != first, index))
     return tuple(
-        Left(index, graph.nodes[index].name, graph.tensors[graph.nodes[index].outputs[0]].name, reason)
+        Left(index, graph.nodes[index].name, graph.tensors[graph.nodes[index].outputs[0]].name.split(";")[0], reason)
         for index in order
         if (reason := obstacles[index]) is not None
     )

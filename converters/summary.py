@@ -1,5 +1,6 @@
 """A conversion in a few lines for the terminal."""
 
+from collections import Counter
 from typing import Final
 
 from converters.edgetpu import MAPPED, EdgeTpu
@@ -84,7 +85,8 @@ def _edgetpu(found: EdgeTpu) -> list[str]:
     if found.before.left:
         lines.append(f"before quantising, {found.before.sentence()}")
     lines.append(f"by the published rules {found.after.sentence()}")
-    lines += [f"also: {left.reason} (operator {left.operator}, {left.tensor!r})" for left in found.after.left[1:_NAMED]]
+    others = Counter(left.reason for left in found.after.left[1:])
+    lines += [f"also {count} times: {reason}" for reason, count in others.most_common(_NAMED)]
     if found.compiler is not None:
         mapped = sum(row.count for row in found.rows if row.status == MAPPED)
         lines.append(

@@ -5,7 +5,7 @@ from typing import Any
 
 from converters.steps.tflite_model import Session as TfliteSession
 from edge_runtime.errors import ModelError
-from edge_runtime.model_file import read_model
+from edge_runtime.model_file import ModelFile, read_model
 
 
 class Session:
@@ -27,7 +27,7 @@ class Session:
             raise ModelError(
                 f"{source}: a .tflite keeps its input {list(entry.shape)}; convert it again from its source"
             )
-        Path(output).write_bytes(model.data)
+        Path(output).write_bytes(with_fixed_sizes(model))
         self._path = output
         return {"names": [model.tensors[index].name for index in model.outputs], "normalization": None}
 
@@ -35,3 +35,19 @@ class Session:
         """Run the float model on an .npy of inputs; write its outputs."""
         assert axes == sorted(axes)
         return {"outputs": TfliteSession().run(self._path, samples, folder, "source")["outputs"]}
+
+
+def with_fixed_sizes(model: ModelFile) -> bytes:
+    """Return the model without open sizes: the device feeds a batch of 1, and an Edge TPU takes no open ones."""
+    if not any(-1 in tensor.shape_signature for tensor in model.tensors):
+        return model.data
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
+    for graph in parsed.subgraphs:
+        for tensor in graph.tensors:
+            tensor.shapeSignature = None
+    builder = flatbuffers.Builder(len(model.data))
+    builder.Finish(parsed.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

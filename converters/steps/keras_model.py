@@ -26,6 +26,8 @@ class Session:
     def __init__(self) -> None:
         self._run: Any = None
         self._constant: Any = None
+        self._kept: Any = None
+        """What owns the variables; they go when it goes."""
         self._batch = _BATCH
 
     def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class Session:
             return [results[name] for name in names]
 
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
-        self._run = call
+        self._run, self._kept = call, loaded
         return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()]), names
 
 
@@ -180,7 +182,8 @@ def _written_out(keras: Any, model: Any, shape: list[int]) -> Any:
     """Return the network with its recurrences written out. Raises ModelError for a network of Python code."""
     entry = keras.Input(batch_shape=tuple(shape), dtype="float32")
     try:
-        entries = keras.tree.pack_sequence_as(model.input, [entry])
+        alone = isinstance(model, keras.Sequential)  # takes a list of one; others the structure of their own input
+        entries = [entry] if alone else keras.tree.pack_sequence_as(model.input, [entry])
         copy = keras.models.clone_model(model, input_tensors=entries, clone_function=_unrolled)
         copy.set_weights(model.get_weights())
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:

@@ -1,5 +1,6 @@
 """Run a ``.tflite`` as the device does: LiteRT, default delegate."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from converters.arrays import Array, read_array, split_sample, write_arrays
 from edge_runtime.engines.litert import LiteRtEngine
 from edge_runtime.preprocess.tensor import quantize
 from edge_runtime.types import TensorSpec
+
+_LEAST_RUNS, _MOST_RUNS, _TIMED_NS = 3, 200, 500_000_000
 
 
 class Session:
@@ -38,6 +41,18 @@ class Session:
             "names": [spec.name for spec in engine.outputs],
             "clipped": clipped / max(len(inputs), 1),
         }
+
+    def time(self, model: str) -> dict[str, Any]:
+        """Invoke a model on zeros with one thread for about half a second; return ``best_ms`` and ``runs``."""
+        engine = LiteRtEngine(model, threads=1)
+        inputs = [np.zeros(spec.shape, spec.dtype) for spec in engine.inputs]
+        engine.invoke(inputs)
+        times_ns: list[int] = []
+        while len(times_ns) < _LEAST_RUNS or (sum(times_ns) < _TIMED_NS and len(times_ns) < _MOST_RUNS):
+            started_ns = time.perf_counter_ns()
+            engine.invoke(inputs)
+            times_ns.append(time.perf_counter_ns() - started_ns)
+        return {"best_ms": min(times_ns) / 1e6, "runs": len(times_ns)}
 
 
 def dequantize(values: Array, spec: TensorSpec) -> Array:

@@ -1,5 +1,6 @@
 """The page about a conversion stands alone and shows what was measured."""
 
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 
 from converters.child import StepReport
 from converters.gate import judge
-from converters.html_report import Evidence, page
+from converters.report import charts
+from converters.report.evidence import Evidence
+from converters.report.page import page
 from converters.result import ConversionResult
 from edge_runtime.types import ImageInput, ModelIdentity, ModelSpec, TensorSpec
 
@@ -38,7 +41,7 @@ def read(*, right: bool) -> Reader:
     targets = np.array([0, 1, 2] * 4)
     verdict = judge(["scores"], [source], [artifact], classifier=True, targets=targets)
     result = ConversionResult(
-        output=Path("o.tflite"), sha256="", size_bytes=1, source=Path("<b>model.onnx"), source_sha256="", route="r",
+        output=Path("o.tflite"), sha256="", size_bytes=1, source=Path("<u>model.onnx"), source_sha256="", route="r",
         quantize="int8", preprocessing="given", layout={}, compared_with="here", verdict=verdict, float_sqnr_db=120.0,
         calibration=None, float_operators=0, steps=(StepReport("s", 1.0, 2.0),),
     )  # fmt: skip
@@ -56,9 +59,9 @@ def test_the_verdict_is_at_the_top() -> None:
 def test_names_from_files_are_text_and_nothing_else() -> None:
     found = read(right=True)
     assert "script" not in found.tags
-    assert "b" not in found.tags
+    assert "u" not in found.tags
     assert "<script>alert(1)</script>" in found.text
-    assert "<b>model.onnx" in found.text
+    assert "<u>model.onnx" in found.text
 
 
 def test_it_needs_nothing_from_elsewhere() -> None:
@@ -68,5 +71,49 @@ def test_it_needs_nothing_from_elsewhere() -> None:
 
 
 def test_confusions_are_counted() -> None:
-    assert read(right=True).tags.count("td") == 9
+    assert read(right=True).tags.count("td") == 9 + 1 + 3  # the corner of the table, and the one step
     assert read(right=False).text.count("4") >= 3
+
+
+@dataclass(frozen=True)
+class Layer:
+    name: str
+    operator: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Activation:
+    name: str
+    low: float
+    high: float
+    seen: tuple[float, float]
+    clipped_share: float
+    histogram: tuple[int, ...]
+
+
+def test_layers_are_drawn_in_order_and_the_worst_are_marked() -> None:
+    layers = [Layer(f"layer<{n}>", "CONV_2D", 30.0 - n) for n in range(8)]
+    drawn = charts.layer_errors(layers)
+    assert drawn.count("class=bad") == 3
+    assert drawn.index("layer&lt;0&gt;") < drawn.index("layer&lt;7&gt;")
+    assert drawn.rfind("class=bad") > drawn.index("layer&lt;7&gt;")
+
+
+def test_a_long_network_shows_the_layers_that_lose_most() -> None:
+    drawn = charts.layer_errors([Layer(f"layer{n}", "ADD", float(n)) for n in range(200)])
+    assert "layer0<" in drawn
+    assert "layer199<" not in drawn
+
+
+def test_what_a_range_leaves_out_is_red() -> None:
+    drawn = charts.activations([Activation("relu", 0.0, 5.0, (0.0, 10.0), 0.02, (9, 8, 7, 6, 5, 4, 3, 2, 1, 1))])
+    assert drawn.count("class=bad") == 5
+    assert "2.00% clipped" in drawn
+
+
+def test_both_speeds_are_bars_of_one_scale() -> None:
+    drawn = charts.pair_bars([("here", 10.0, 5.0, "10 → 5 ms"), ("<board>", 20.0, 1.0, "20 → 1 ms")])
+    assert "width=600.0" in drawn
+    assert "width=150.0" in drawn
+    assert "<board>" not in drawn
