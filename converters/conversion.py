@@ -102,10 +102,10 @@ class _Conversion:
             result = replace(result, edgetpu=EdgeTpu(before, after))
         if not verdict.passed and not self._options.force:
             refused = replace(result, output=None)
-            self._report(refused, source, outputs, path)
+            self._report(refused, source, outputs, judged.path)
             raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
         result = self._write(result, source, network)
-        self._report(result, source, outputs, path)
+        self._report(result, source, outputs, judged.path)
         return result
 
     def _convert(self) -> _Source:

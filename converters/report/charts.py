@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from converters.arrays import Array
+from converters.rescue.recipe import LayerError, TensorRange
 
 _POINTS: Final = 1500
 _BINS: Final = 41
@@ -14,50 +15,6 @@ _ROW: Final = 18
 _MOST_LAYERS: Final = 60
 _MOST_HISTOGRAMS: Final = 12
 _NAME: Final = 34
-
-
-class LayerError(Protocol):
-    """What quantising costs at one layer."""
-
-    @property
-    def name(self) -> str:
-        """Of its output."""
-
-    @property
-    def operator(self) -> str:
-        """What computes it."""
-
-    @property
-    def sqnr_db(self) -> float:
-        """Of its output against the float model."""
-
-
-class TensorRange(Protocol):
-    """An activation's values over the calibration samples, and the range that was kept of them."""
-
-    @property
-    def name(self) -> str:
-        """Of its output."""
-
-    @property
-    def low(self) -> float:
-        """Where the range begins."""
-
-    @property
-    def high(self) -> float:
-        """Where the range ends."""
-
-    @property
-    def seen(self) -> tuple[float, float]:
-        """The least and the largest value."""
-
-    @property
-    def clipped_share(self) -> float:
-        """Of all values, those beyond the range."""
-
-    @property
-    def histogram(self) -> tuple[int, ...]:
-        """Counts over ``seen``, in bins of equal width."""
 
 
 def short(name: str, length: int = _NAME) -> str:

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from converters.comparison import top1
 from converters.report import charts
 from converters.report.evidence import Evidence, Speed
 from converters.report.style import STYLE
+from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import ConversionResult
 from edge_runtime.types import ImageInput
 
@@ -39,9 +40,9 @@ def _parts(result: ConversionResult, evidence: Evidence, word: str) -> Iterator[
     yield from (f"<p class=warn>{escape(warning)}</p>" for warning in result.warnings)
     if evidence.speed is not None:
         yield _speed(evidence.speed)
-    yield _pareto(getattr(result, "candidates", ()))
-    yield _layers(getattr(result, "layer_errors", ()))
-    yield _activations(getattr(result, "ranges", ()))
+    yield _pareto(result.candidates)
+    yield _layers(result.layer_errors)
+    yield _activations(result.ranges)
     if result.verdict.agreement is not None:
         yield _confusion(evidence)
         yield _changed(evidence)
@@ -129,17 +130,11 @@ def _times(before: float, after: float) -> str:
     return f"{before:.3g} → {after:.3g} ms"
 
 
-def _pareto(rows: Sequence[Any]) -> str:
+def _pareto(rows: Sequence[Candidate]) -> str:
     """Draw every way to quantise that was tried, in order."""
     if not rows:
         return ""
-    cells = "".join(
-        f"<tr{' class=chosen' if row.chosen else ''}><td>{escape(row.recipe.describe())}"
-        f"<td>{_kilobytes(row.size_bytes)}"
-        f"<td>{row.int8_macs:.0%}<td>{row.sqnr_db:.1f}<td>{_share(row.agreement)}<td>{_share(row.accuracy)}"
-        f"<td>{'chosen' if row.chosen else 'would pass' if row.passed else 'fails'}"
-        for row in rows
-    )
+    cells = "".join(f"<tr{' class=chosen' if row.chosen else ''}>{_candidate(row)}</tr>" for row in rows)
     return (
         "<h2>What was tried</h2><p>Each way to quantise, on held-back calibration samples: size, share of the "
         "arithmetic in 8 bits, and what it keeps.</p><div class=scroll><table><tr><th>way<th>size<th>int8 MACs<th>dB"
@@ -147,11 +142,20 @@ def _pareto(rows: Sequence[Any]) -> str:
     )
 
 
+def _candidate(row: Candidate) -> str:
+    way = f"<td>{escape(row.recipe.describe())}</td>"
+    if not row.size_bytes:
+        return f"{way}<td colspan=6>{escape(row.failures[0])}</td>"
+    kept = f"<td>{row.sqnr_db:.1f}</td><td>{_share(row.agreement)}</td><td>{_share(row.accuracy)}</td>"
+    word = "chosen" if row.chosen else "would pass" if row.passed else "fails"
+    return f"{way}<td>{_kilobytes(row.size_bytes)}</td><td>{row.int8_macs:.0%}</td>{kept}<td>{word}</td>"
+
+
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _layers(layers: Sequence[charts.LayerError]) -> str:
+def _layers(layers: Sequence[LayerError]) -> str:
     if not layers:
         return ""
     return (
@@ -160,7 +164,7 @@ def _layers(layers: Sequence[charts.LayerError]) -> str:
     )
 
 
-def _activations(ranges: Sequence[charts.TensorRange]) -> str:
+def _activations(ranges: Sequence[TensorRange]) -> str:
     drawn = charts.activations(ranges)
     if not drawn:
         return ""

@@ -83,8 +83,9 @@ def command(name: str, folder: Path) -> list[str]:
         return [sys.executable, __file__, "--one", name, str(folder)]
     model = folder / ("mobilenet_v2.keras" if name.endswith("Keras") else "mobilenet_v2.onnx")
     return [
-        sys.executable, "-m", "converters.cli", str(model), "-o", str(folder / "ours.tflite"), "--preset", "tf", "--force",
-        "--calibration", str(folder / "pictures"), "--samples", str(CALIBRATED), "--json", "--task", "classify",
+        sys.executable, "-m", "converters.cli", str(model), "-o", str(folder / "ours.tflite"), "--preset", "tf",
+        "--force", "--calibration", str(folder / "pictures"), "--samples", str(CALIBRATED), "--json",
+        "--task", "classify",
     ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """The page about a conversion stands alone and shows what was measured."""
 
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from converters.gate import judge
 from converters.report import charts
 from converters.report.evidence import Evidence
 from converters.report.page import page
+from converters.rescue.recipe import LayerError, TensorRange
 from converters.result import ConversionResult
 from edge_runtime.types import ImageInput, ModelIdentity, ModelSpec, TensorSpec
 
@@ -75,25 +75,8 @@ def test_confusions_are_counted() -> None:
     assert read(right=False).text.count("4") >= 3
 
 
-@dataclass(frozen=True)
-class Layer:
-    name: str
-    operator: str
-    sqnr_db: float
-
-
-@dataclass(frozen=True)
-class Activation:
-    name: str
-    low: float
-    high: float
-    seen: tuple[float, float]
-    clipped_share: float
-    histogram: tuple[int, ...]
-
-
 def test_layers_are_drawn_in_order_and_the_worst_are_marked() -> None:
-    layers = [Layer(f"layer<{n}>", "CONV_2D", 30.0 - n) for n in range(8)]
+    layers = [LayerError(f"layer<{n}>", "CONV_2D", 30.0 - n) for n in range(8)]
     drawn = charts.layer_errors(layers)
     assert drawn.count("class=bad") == 3
     assert drawn.index("layer&lt;0&gt;") < drawn.index("layer&lt;7&gt;")
@@ -101,13 +84,13 @@ def test_layers_are_drawn_in_order_and_the_worst_are_marked() -> None:
 
 
 def test_a_long_network_shows_the_layers_that_lose_most() -> None:
-    drawn = charts.layer_errors([Layer(f"layer{n}", "ADD", float(n)) for n in range(200)])
+    drawn = charts.layer_errors([LayerError(f"layer{n}", "ADD", float(n)) for n in range(200)])
     assert "layer0<" in drawn
     assert "layer199<" not in drawn
 
 
 def test_what_a_range_leaves_out_is_red() -> None:
-    drawn = charts.activations([Activation("relu", 0.0, 5.0, (0.0, 10.0), 0.02, (9, 8, 7, 6, 5, 4, 3, 2, 1, 1))])
+    drawn = charts.activations([TensorRange("relu", 0.0, 5.0, (0.0, 10.0), 0.02, (9, 8, 7, 6, 5, 4, 3, 2, 1, 1))])
     assert drawn.count("class=bad") == 5
     assert "2.00% clipped" in drawn
 
