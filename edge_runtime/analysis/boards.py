@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.analysis.profile import Profile, load_profile, parse_profile
+from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile, parse_profile
 from edge_runtime.errors import UsageError
 
-OWN_PROFILE: Final = "profile.toml"
-"""In the state directory; ``edge-infer bench --calibrate`` writes it."""
 THIS: Final = "this"
 """What ``--device`` calls this machine."""
 _MODEL_FILES: Final = ("proc/device-tree/model", "sys/firmware/devicetree/base/model")
@@ -47,7 +45,7 @@ def own_profile(state: Path) -> Profile | None:
 
     It may lack what cannot be measured, an Edge TPU; that comes from the board's.
     """
-    path = state / OWN_PROFILE
+    path = state / THIS_DEVICE
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:

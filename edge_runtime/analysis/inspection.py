@@ -127,7 +127,8 @@ def _corrected(latency: Latency, advice: list[Advice], ratio: float) -> tuple[La
     ms = latency.ms * ratio
     nodes = tuple(replace(node, ms=node.ms * ratio) for node in latency.nodes)
     scaled = [replace(one, before_ms=one.before_ms * ratio, after_ms=one.after_ms * ratio) for one in advice]
-    return replace(latency, ms=ms, low_ms=ms * 0.9, high_ms=ms * 1.3, nodes=nodes), scaled
+    call_ms = latency.call_ms * ratio
+    return replace(latency, ms=ms, low_ms=ms * 0.9, high_ms=ms * 1.3, nodes=nodes, call_ms=call_ms), scaled
 
 
 def boards_that_fit(

@@ -19,6 +19,11 @@ ElementType = Literal["float32", "int8", "uint8"]
 PROFILE_FOLDER: Final = "profiles"
 THIS_DEVICE: Final = "profile.toml"
 """The profile of the device itself in its state directory, where ``bench --calibrate`` puts it."""
+_LEAST: Final = 1e-9
+_LEAST_COUNT: Final = 1.0
+_MOST: Final = 1e9
+_COUNTS: Final = ("cores.value", "channel_group", "depth_group", "pointer_bytes")
+_MAY_BE_0: Final = ("overhead_us", "parallel_share.value", "edgetpu.base_ms", "edgetpu.ms_per_gmac", "edgetpu.cache_mb")
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +137,8 @@ def load_profile(name: str) -> Profile:
 def parse_profile(text: str, *, name: str, where: str) -> Profile:
     """Read a profile; ``where`` is its name in errors. Raises UsageError that names the key."""
     try:
-        profile = msgspec.convert(tomllib.loads(text) | {"name": name}, Profile)
+        values = tomllib.loads(text)
+        profile = msgspec.convert(values | {"name": name}, Profile)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
@@ -140,7 +146,19 @@ def parse_profile(text: str, *, name: str, where: str) -> Profile:
     missing = {"float32", "int8", "uint8"} - set(profile.xnnpack) | {"float32", "int8", "uint8"} - set(profile.plain)
     if missing:
         raise UsageError(f"{where}: xnnpack and plain need a table each for {', '.join(sorted(missing))}")
+    _refuse_impossible({key: value for key, value in values.items() if key != "calibration"}, where, "")
     return profile
+
+
+def _refuse_impossible(values: object, where: str, key: str) -> None:
+    """Refuse numbers that no device has. Raises UsageError that names the key."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            _refuse_impossible(value, where, f"{key}.{name}" if key else name)
+    elif isinstance(values, int | float) and not isinstance(values, bool):
+        least = 0.0 if key.endswith(_MAY_BE_0) else _LEAST_COUNT if key.endswith(_COUNTS) else _LEAST
+        if not least <= values <= _MOST:
+            raise UsageError(f"{where}: {key} is {values:g}; it must be {least:g} to {_MOST:g}")
 
 
 def _folder() -> Traversable:

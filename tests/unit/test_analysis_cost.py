@@ -56,6 +56,63 @@ def test_a_fully_connected_layer_is_a_matrix_product() -> None:
     assert (cost.macs, cost.parameters) == (640 * 128, 640 * 128 + 128)
 
 
+def test_a_matrix_product_counts_every_row_of_its_batch() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([2, 7, 64])
+    options = schema.FullyConnectedOptionsT()
+    result = model.op("FULLY_CONNECTED", [fed, model.weights([32, 64]), model.weights([32])], [2, 7, 32], options)
+    cost = only(model.build([fed], [result]))
+    assert (cost.macs, cost.parameters) == (2 * 7 * 64 * 32, 64 * 32 + 32)
+
+
+def test_dilation_does_not_change_what_a_convolution_counts() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 20, 20, 4])
+    wide, plain = ModelBuilder(), model.conv(fed, 6, kernel=3)
+    other = wide.tensor([1, 20, 20, 4])
+    dilated = wide.conv(other, 6, kernel=3, dilation=4)
+    assert only(wide.build([other], [dilated])).macs == only(model.build([fed], [plain])).macs == 20 * 20 * 6 * 9 * 4
+
+
+def test_a_one_dimensional_convolution_has_a_window_of_one_row() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 1, 128, 6])
+    kernel = model.weights([16, 1, 9, 6])
+    result = model.op("CONV_2D", [fed, kernel, model.weights([16], "int32")], [1, 1, 64, 16], _strides())
+    assert only(model.build([fed], [result])).macs == 64 * 16 * 9 * 6
+
+
+def test_an_unrolled_gru_counts_its_products_in_every_step_and_its_weights_once() -> None:
+    steps, cells, features = 5, 12, 8
+    model = ModelBuilder("float32")
+    kernel, recurrent = model.weights([3 * cells, features]), model.weights([3 * cells, cells])
+    options = schema.FullyConnectedOptionsT()
+    fed = [model.tensor([1, features]) for _ in range(steps)]
+    state = model.tensor([1, cells])
+    inputs = [*fed, state]
+    for step in range(steps):
+        model.op("FULLY_CONNECTED", [fed[step], kernel, -1], [1, 3 * cells], options)
+        gates = model.op("FULLY_CONNECTED", [state, recurrent, -1], [1, 3 * cells], options)
+        state = model.op("STRIDED_SLICE", [gates, *(model.weights([2], "int32") for _ in range(3))], [1, cells])
+    found = costs(model.build(inputs, [state]))
+    assert sum(cost.macs for cost in found) == steps * 3 * cells * (features + cells)
+    assert sum(cost.parameters for cost in found) == 3 * cells * (features + cells)
+
+
+@pytest.mark.parametrize(
+    ("name", "directions"), [("UNIDIRECTIONAL_SEQUENCE_RNN", 1), ("BIDIRECTIONAL_SEQUENCE_RNN", 2)]
+)
+def test_a_recurrent_layer_counts_each_weight_once_per_step(name: str, directions: int) -> None:
+    steps, cells, features = 9, 16, 10
+    model = ModelBuilder("float32")
+    fed, inputs = model.tensor([1, steps, features]), []
+    for _ in range(directions):
+        inputs += [model.weights([cells, features]), model.weights([cells, cells]), model.weights([cells])]
+    cost = only(model.build([fed], [model.op(name, [fed, *inputs], [1, steps, directions * cells])]))
+    assert cost.macs == directions * steps * cells * (features + cells)
+    assert cost.parameters == directions * cells * (features + cells + 1)
+
+
 def test_a_transposed_convolution_counts_every_input_value_times_its_window() -> None:
     model = ModelBuilder()
     fed, shape = model.tensor([1, 5, 5, 4]), model.weights([4], "int32")

@@ -1,5 +1,6 @@
 """Device profiles, predicted latency, Edge TPU mapping, verdicts and advice."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,9 +112,24 @@ def test_a_profile_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:
     assert load_profile(str(tmp_path / "mine.toml")).name == "mine"
 
 
+WHOLE = (Path(__file__).parents[2] / "device_configs/profiles/pi-4b-64.toml").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("= 1", "is not TOML"), ("title = 3", "title"), ("colour = 1", "missing required field|unknown field")],
+    [
+        ("= 1", "is not TOML"),
+        ("title = 3", "title"),
+        ("colour = 1", "missing required field|unknown field"),
+        ("", "missing required field"),
+        (WHOLE[: len(WHOLE) // 2], "is not TOML|missing required field|need a table"),
+        (WHOLE[: WHOLE.rindex("[plain")], "need a table each for|missing required field"),
+        (WHOLE.replace("value = 4\n", "value = 0\n", 1).replace("value = 4,", "value = 0,", 1), "cores"),
+        (re.sub(r"gmacs_per_s = [\d.]+", "gmacs_per_s = -1", WHOLE, count=1), "gmacs_per_s"),
+        (re.sub(r"gmacs_per_s = [\d.]+", "gmacs_per_s = nan", WHOLE, count=1), "gmacs_per_s"),
+        (re.sub(r"gmacs_per_s = [\d.]+", "gmacs_per_s = 0.0", WHOLE, count=1), "gmacs_per_s"),
+        (re.sub(r'basis = "\w+"', 'basis = "guessed"', WHOLE, count=1), "basis|guessed|Invalid enum"),
+    ],
 )
 def test_a_wrong_profile_is_refused_by_key(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -174,6 +190,16 @@ def test_a_compiled_model_is_known_as_such(reference: Path) -> None:
     assert mapping.fraction == 1.0
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128_quant", "mobilenet_v1_0.75_192_quant"])
+def test_what_the_real_compiler_took_whole_is_predicted_to_map_whole(reference: Path, name: str) -> None:
+    compiled = read_graph(reference / f"models/edgetpu/{name}_edgetpu.tflite")
+    assert [node.name for node in compiled.nodes] == ["edgetpu-custom-op"]
+    mapping = map_operators(read_graph(reference / f"models/classify/{name}.tflite"))
+    assert (mapping.fraction, mapping.blocker) == (1.0, None)
+    # The compiled file holds the weights in the chip's order, and its program.
+    assert mapping.weight_bytes < compiled.model.size_bytes < mapping.weight_bytes + 500_000
+
+
 def test_verdicts_follow_the_interval() -> None:
     assert [judge_time(20.0, 30.0, fps=fps) for fps in (30, 45, 60)] == ["fits", "tight", "does not fit"]
     assert worst([]) == "fits"
@@ -209,6 +235,40 @@ def test_a_smaller_input_is_predicted_as_the_smaller_model_is(v1: dict[str, Grap
     model = mobilenet_v1(size=160)
     graph = model.build([0], [len(model.graph.tensors) - 1])
     assert smaller.after_ms == pytest.approx(predict_latency(graph, pi_4).ms, rel=0.05)
+
+
+def test_a_narrower_model_is_predicted_as_the_narrower_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
+    advice = advise(v1["int8"], predict_latency(v1["int8"], pi_4), pi_4, mapping=map_operators(v1["int8"]))
+    (narrower,) = [one for one in advice if "0.75 times as wide" in one.change]
+    model = mobilenet_v1(width=0.75)
+    graph = model.build([0], [len(model.graph.tensors) - 1])
+    assert narrower.after_ms == pytest.approx(predict_latency(graph, pi_4).ms, rel=0.05)
+
+
+def test_per_channel_weights_are_predicted_as_the_int8_model_is(v1: dict[str, Graph], pi_4: Profile) -> None:
+    model = mobilenet_v1("uint8")
+    graph = model.build([0], [len(model.graph.tensors) - 1])
+    advice = advise(graph, predict_latency(graph, pi_4), pi_4, mapping=map_operators(graph))
+    (rewritten,) = [one for one in advice if one.change.startswith("per-channel")]
+    assert rewritten.after_ms == pytest.approx(predict_latency(v1["int8"], pi_4).ms, rel=0.03)
+
+
+def sensor_network(channels: int) -> Graph:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 256, channels])
+    wide = model.op("RESHAPE", [fed, model.weights([4], "int32")], [1, 1, 256, channels])
+    kernel = model.weights([64, 1, 9, channels])
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+    first = model.op("CONV_2D", [wide, kernel, model.weights([64])], [1, 1, 256, 64], options)
+    return model.build([fed], [model.conv(first, 32)])
+
+
+def test_fewer_sensor_channels_are_predicted_as_the_network_with_fewer_is(pi_4: Profile) -> None:
+    graph = sensor_network(32)
+    advice = advise(graph, predict_latency(graph, pi_4), pi_4, mapping=map_operators(graph))
+    (fewer,) = [one for one in advice if "PCA" in one.change]
+    assert fewer.after_ms == pytest.approx(predict_latency(sensor_network(16), pi_4).ms, rel=0.05)
 
 
 def test_many_sensor_channels_are_advised_to_be_combined(pi_4: Profile) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1
 
-from edge_runtime.analysis.boards import OWN_PROFILE
+from edge_runtime.analysis.profile import THIS_DEVICE
 from edge_runtime.cli import main
 from edge_runtime.store.speeds import Speed, keep_speed
 
@@ -116,7 +116,7 @@ def test_this_machine_says_what_to_run_when_nothing_is_known(
 
 def test_this_machine_uses_its_own_profile(capsys: pytest.CaptureFixture[str], model: Path, state: Path) -> None:
     shipped = (REPOSITORY / "device_configs/profiles/pi-5.toml").read_text("utf-8")
-    (state / OWN_PROFILE).write_text(shipped)
+    (state / THIS_DEVICE).write_text(shipped)
     (device,) = inspect_json(capsys, model, "--device", "this")["devices"]
     (board,) = inspect_json(capsys, model, "--device", "pi-5")["devices"]
     assert device["device"] == "this"
@@ -127,7 +127,7 @@ def test_this_machine_uses_its_own_profile(capsys: pytest.CaptureFixture[str], m
 def test_this_machine_corrects_a_model_that_it_has_run(
     capsys: pytest.CaptureFixture[str], model: Path, state: Path
 ) -> None:
-    (state / OWN_PROFILE).write_text((REPOSITORY / "device_configs/profiles/pi-5.toml").read_text("utf-8"))
+    (state / THIS_DEVICE).write_text((REPOSITORY / "device_configs/profiles/pi-5.toml").read_text("utf-8"))
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     plain = inspect_json(capsys, model, "--device", "this", "--threads", "2")
     figures = {"sha256": sha256, "profile": "this", "predicted_ms": 4.0, "measured_ms": 6.0, "at": ""}
