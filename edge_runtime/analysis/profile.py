@@ -23,7 +23,10 @@ _LEAST: Final = 1e-9
 _LEAST_COUNT: Final = 1.0
 _MOST: Final = 1e9
 _COUNTS: Final = ("cores.value", "channel_group", "depth_group", "pointer_bytes")
-_MAY_BE_0: Final = ("overhead_us", "parallel_share.value", "edgetpu.base_ms", "edgetpu.ms_per_gmac", "edgetpu.cache_mb")
+_MAY_BE_0: Final = (
+    *("clock_mhz.value", "memory_mb.value", "bandwidth_gb_per_s.value"),  # where a machine does not tell
+    *("overhead_us", "parallel_share.value", "edgetpu.base_ms", "edgetpu.ms_per_gmac", "edgetpu.cache_mb"),
+)
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
