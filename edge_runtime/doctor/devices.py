@@ -77,25 +77,42 @@ def edge_tpu(
 ) -> Check:
     """Say whether an Edge TPU answers. ``model`` is one that is compiled for it; without one less can be shown."""
     devices, library = edgetpu.find_edgetpus(root), edgetpu.find_library(root)
+    which = _library(library, root)
     if not devices and model is None:
-        hint = "" if library is None else f" ({library} is installed)"
+        hint = f" ({which} is installed)" if which else ""
         return check("edge-tpu", "none", f"none on USB or PCIe{hint}; models run on the CPU")
     trial = attempt(model or BUNDLED_MODEL, library=library or edgetpu.LIBRARY, runtime=runtime)
     if trial.outcome != "works":
-        return check(
-            "edge-tpu", "fail", edgetpu.why_not(devices, library, trial), _next_command(devices, library, trial, root)
-        )
+        reason = edgetpu.why_not(devices, library, trial) + (f"; it is {which}" if which else "")
+        return check("edge-tpu", "fail", reason, _next_command(devices, library, trial, root))
     # Looked at again: with its firmware loaded the device has appeared anew, at its own speed.
     devices = edgetpu.find_edgetpus(root)
     places = ", ".join(device.place for device in devices) or "it"
     slow = [device for device in devices if device.speed_mbps and device.speed_mbps < edgetpu.USB_3_MBPS]
     if slow:
-        message = f"{slow[0].place} works, on a link of {slow[0].speed_mbps} Mbit/s: use a USB 3 port (the blue ones)"
+        link = f"on a link of {slow[0].speed_mbps} Mbit/s: use a USB 3 port (the blue ones)"
+        message = f"{slow[0].place} works with {which}, {link}"
         return check("edge-tpu", "warn", message, "lsusb -t")
     if model is None:
-        message = f"{places}: {library} loads; whether the device answers shows with a model compiled for it"
+        message = (
+            f"{places}{_link(devices)}: {which} loads; whether the device answers shows with a model compiled for it"
+        )
         return check("edge-tpu", "ok", message)
-    return check("edge-tpu", "ok", f"{places} runs the model ({trial.invoke_ms:.1f} ms at first)")
+    took = f"{trial.invoke_ms:.1f} ms at first"
+    return check("edge-tpu", "ok", f"{places}{_link(devices)} runs the model ({took}) with {which}")
+
+
+def _library(library: str | None, root: Path) -> str:
+    """Name the library and the package it came with, and say which interpreter it suits; empty where there is none."""
+    if library is None:
+        return ""
+    build = edgetpu.library_build(root)
+    return f"{library} ({build.package} {build.version}, {build.suits})" if build else library
+
+
+def _link(devices: list[edgetpu.EdgeTpu]) -> str:
+    speeds = [device.speed_mbps for device in devices if device.speed_mbps]
+    return f" ({min(speeds)} Mbit/s)" if speeds else ""
 
 
 def delegate(library: str, *, model: str | None, runtime: RuntimeName = "auto", attempt: TryModel = try_model) -> Check:

@@ -5,6 +5,7 @@ Nothing here opens the device or loads the library; both may crash or hang and b
 
 import grp
 import os
+import re
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ USB_3_MBPS: Final = 5000
 BUILDS: Final = "https://github.com/feranick/libedgetpu/releases"
 """Builds of libedgetpu for newer TensorFlow Lite than Coral's own packages, which crash with it (google-coral/edgetpu
 issue 812)."""
+CORALS_OWN: Final = "2.5"
 _BUILD: Final = "16.0tf2.19.1-1"
 _DEBIAN: Final = frozenset({"bookworm", "trixie"})
 _ARCHITECTURES: Final = {"aarch64": "arm64", "x86_64": "amd64"}
@@ -54,6 +56,38 @@ def find_library(root: Path = Path("/"), environ: Mapping[str, str] | None = Non
     usual = ("usr/local/lib", f"usr/lib/{multiarch}", f"lib/{multiarch}", "usr/lib", "lib", "usr/lib64")
     paths = [folder / LIBRARY for folder in (*named, *(root / folder for folder in usual))]
     return next((str(path) for path in paths if path.is_file()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryBuild:
+    """Which libedgetpu a Debian package installed; ``tensorflow`` is the version it was built for."""
+
+    package: str
+    version: str
+
+    @property
+    def tensorflow(self) -> str:
+        """Return ``2.19.1`` of ``16.0tf2.19.1-1.bookworm``; Coral's own 16.0 and older were built for 2.5."""
+        match = re.search(r"tf(\d+(?:\.\d+)+)", self.version, re.IGNORECASE)
+        return match[1] if match else CORALS_OWN
+
+    @property
+    def suits(self) -> str:
+        """Say with which interpreter it works."""
+        if self.tensorflow == CORALS_OWN:
+            return "built for TensorFlow 2.5, crashes tflite-runtime 2.12 and later and LiteRT"
+        return f"built for TensorFlow {self.tensorflow}, made for newer interpreters"
+
+
+def library_build(root: Path = Path("/")) -> LibraryBuild | None:
+    """Return which package of libedgetpu is installed, read from dpkg's notes; None where no package is."""
+    for stanza in _read(root / "var/lib/dpkg/status").split("\n\n"):
+        if not stanza.startswith("Package: libedgetpu1-"):
+            continue
+        fields = dict(line.partition(": ")[::2] for line in stanza.splitlines() if not line.startswith(" "))
+        if fields.get("Status", "").endswith(" installed"):
+            return LibraryBuild(fields["Package"], fields.get("Version", "?"))
+    return None
 
 
 def install_command(root: Path = Path("/"), *, machine: str | None = None) -> str:
