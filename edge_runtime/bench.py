@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from edge_runtime.captures import Inlet
 from edge_runtime.clock import monotonic_ns
-from edge_runtime.flow import Flow, Inlet
+from edge_runtime.flow import Flow
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.protocols import Engine
 from edge_runtime.stopping import Stop

@@ -2,20 +2,22 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from edge_runtime import assemble
 from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
+from edge_runtime.captures import Inlet
 from edge_runtime.config import Config, Origin
 from edge_runtime.connect import BrokerLink
 from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import EdgeRuntimeError, UsageError
-from edge_runtime.flow import Flow, Inlet
+from edge_runtime.flow import Flow
 from edge_runtime.links import Links
 from edge_runtime.outlets import DirectSink, Outlet, SinkWorker
 from edge_runtime.pipeline import Pipeline
@@ -38,6 +40,10 @@ from edge_runtime.validation import NO_SOURCE
 from edge_runtime.workers import RunCounters, StreamCounters
 
 log = logging.getLogger(__name__)
+
+
+HAVE_DEADLINES: Final = frozenset({"video_stream", "mqtt", "demo"})
+"""Live sources that no native call can hold up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +271,11 @@ def _run(made: Run, host: Host) -> int:
             if state != "online":
                 dispatcher.forget(stream)
 
-        inlets = {one.name: Inlet(made.sources[one.name], one.common.fps) for one in made.streams}
+        inlets = {
+            one.name: Inlet(made.sources[one.name], one.common.fps, _once_more(made, one)) for one in made.streams
+        }
         flow = Flow(inlets, counters=counters, stop=stop, on_state=on_state)
-        _look_after(made, host, report)
+        _look_after(made, host, report, flow)
         stack.callback(host.reload.detach)
         stack.callback(host.watchdog.between_runs, "ending")
         stack.callback(host.supervisor.look_after)
@@ -280,7 +288,20 @@ def _run(made: Run, host: Host) -> int:
     return _status(made)
 
 
-def _look_after(made: Run, host: Host, report: Report) -> None:
+def _once_more(made: Run, one: StreamPlan) -> Callable[[], Source] | None:
+    """Return what makes a camera's source anew; the others' native code runs where it can be killed."""
+    if not made.sources[one.name].live or one.common.type in HAVE_DEADLINES:
+        return None
+
+    def make() -> Source:
+        wants = None if made.pipeline is None else made.pipeline.spec.input
+        made.sources[one.name] = one.construct(wants)
+        return made.sources[one.name]
+
+    return make
+
+
+def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
     """Have this run watched, and ended for another configuration."""
     bus, pipeline, counters = made.broker.bus, made.pipeline, made.counters
     real = made.broker.is_real
@@ -296,7 +317,7 @@ def _look_after(made: Run, host: Host, report: Report) -> None:
     )
     host.vitals.memory.limit_mb = made.plan.config.limits.memory_mb or default_limit_mb()
     host.over.attach(made.stop, report.on_restart)
-    host.supervisor.look_after(report.look, HealthFile(host.state, report.health).tick)
+    host.supervisor.look_after(flow.look, report.look, HealthFile(host.state, report.health).tick)
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
 
 

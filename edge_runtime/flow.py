@@ -5,9 +5,9 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.captures import Captures, CaptureWorker, Inlet, StateListener
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.preview import PreviewWorker
@@ -17,11 +17,9 @@ from edge_runtime.schedule import Schedule
 from edge_runtime.stopping import Stop
 from edge_runtime.types import Frame, Prediction
 from edge_runtime.workers import (
-    CaptureWorker,
     InferenceWorker,
     PrepareWorker,
     RunCounters,
-    StateListener,
     StreamCounters,
     guarded,
 )
@@ -33,14 +31,6 @@ JOIN_S: Final = 5.0
 ABORT_KEEP_S, STAGE_KEEP_S, CAPTURE_KEEP_S = 1.0, 0.7, 0.6
 """Of the time left to a run that was told to end: what is kept when an invoke is ended by force, when a thread that
 does not come back from it is left behind, and when a camera is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inlet:
-    """One source of a flow, and how many frames a second it may deliver at most."""
-
-    source: Source
-    max_fps: float | None = None
 
 
 class Flow:
@@ -68,6 +58,11 @@ class Flow:
         self.aborted = False
         """Whether an invoke was ended by force."""
         self._intake = Intake(inlets)
+        self._captures = Captures(
+            self._inlets, worker=self._capture, counters=counters, on_state=on_state, on_crash=self._on_crash
+        )
+        self.look = self._captures.look
+        """Leave a camera's thread behind that its driver does not give back; for the supervisor's thread."""
         for stream in inlets:
             counters.streams.setdefault(stream, StreamCounters())
 
@@ -114,8 +109,8 @@ class Flow:
     def _see_out(
         self, stages: list[list[threading.Thread]], *, after_first: Callable[[], None], abort: Callable[[], None]
     ) -> None:
-        capture = self._threads("capture", [self._capture(stream).run for stream in self._inlets])
-        for thread in (*capture, *(thread for stage in stages for thread in stage)):
+        self._captures.start()
+        for thread in (thread for stage in stages for thread in stage):
             thread.start()
         for stage in stages:
             for thread in stage:
@@ -125,7 +120,7 @@ class Flow:
                     self._leave_unless_ended(thread, math.inf, keep_s=STAGE_KEEP_S)
             after_first()
         self._stop.set()
-        for thread in capture:
+        for thread in tuple(self._captures.threads):
             self._leave_unless_ended(thread, JOIN_S, keep_s=CAPTURE_KEEP_S)
 
     def _leave_unless_ended(self, thread: threading.Thread, usual_s: float, *, keep_s: float) -> None:
@@ -133,16 +128,15 @@ class Flow:
             log.warning("%s does not end and is left behind", thread.name)
             self.left_behind.append(thread.name)
 
-    def _capture(self, stream: str) -> CaptureWorker:
-        inlet = self._inlets[stream]
+    def _capture(self, stream: str, source: Source) -> CaptureWorker:
         return CaptureWorker(
-            inlet.source,
+            source,
             stream=stream,
             intake=self._intake,
             counters=self._counters,
             stop=self._stop,
             on_state=self._on_state,
-            max_fps=inlet.max_fps,
+            max_fps=self._inlets[stream].max_fps,
         )
 
     def _threads(self, name: str, bodies: list[Callable[[], None]]) -> list[threading.Thread]:

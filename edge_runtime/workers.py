@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge_runtime.clock import monotonic_ns
-from edge_runtime.errors import BadFrameError, EdgeRuntimeError, SourceError, SourceTimeoutError, UsageError
+from edge_runtime.errors import BadFrameError, EdgeRuntimeError
 from edge_runtime.pipeline import Pipeline
-from edge_runtime.protocols import Source
 from edge_runtime.queues import Intake, ReadySlot
 from edge_runtime.schedule import Schedule
 from edge_runtime.types import Frame, Prediction, Prepared
@@ -21,8 +20,6 @@ from edge_runtime.types import Frame, Prediction, Prepared
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 0.25
-REOPEN_FIRST_S = 0.5
-REOPEN_MOST_S = 30.0
 MAX_ENGINE_FAILURES = 10
 SKIPS_IN_FULL = 20
 SKIP_LOG_NS = 10_000_000_000
@@ -32,8 +29,6 @@ IDLE_S = 0.1
 """How often the second prepare thread looks whether it is needed, and whether the run has been stopped."""
 
 Clock = Callable[[], int]
-StateListener = Callable[[str, str, str | None], None]
-"""Called with stream, ``online | stalled | offline`` and the error, from the capture thread."""
 
 
 @dataclass(slots=True)
@@ -100,158 +95,6 @@ class SkipLog:
         self._said += 1
         self._unsaid = 0
         self._next_ns = now_ns + SKIP_LOG_NS
-
-
-class _StalledError(SourceError):
-    """A source is open and silent; its state has been told."""
-
-
-class CaptureWorker:
-    """Keeps one source open and moves its frames into the intake. ``run`` is the body of one thread."""
-
-    def __init__(
-        self,
-        source: Source,
-        *,
-        stream: str,
-        intake: Intake,
-        counters: RunCounters,
-        stop: threading.Event,
-        on_state: StateListener,
-        max_fps: float | None = None,
-        clock: Clock = monotonic_ns,
-    ) -> None:
-        self._source = source
-        self._stream = stream
-        self._intake = intake
-        self._run_counters = counters
-        self._counters = counters.streams.setdefault(stream, StreamCounters())
-        self._clock = clock
-        self._skips = SkipLog(stream, clock=clock)
-        self._stop = stop
-        self._on_state = on_state
-        self._interval_ns = int(1e9 / max_fps) if max_fps else 0
-        self._due_ns = 0
-        self._opened_once = False
-        self._state: str | None = None
-
-    def run(self) -> None:
-        """Open, read, reopen with back-off and jitter until the source ends or the run stops."""
-        try:
-            self._keep_open()
-        finally:
-            self._intake.finish(self._stream)
-            self._run_counters.beats.pop(CAPTURE + self._stream, None)
-
-    def _beat(self, ahead_s: float = 0.0) -> None:
-        self._run_counters.beats[CAPTURE + self._stream] = monotonic_ns() + int(ahead_s * 1e9)
-
-    def _keep_open(self) -> None:
-        delay_s = REOPEN_FIRST_S
-        while not self._stop.is_set():
-            frames_before = self._counters.captured
-            self._beat()
-            try:
-                self._source.open()
-                self._opened_once = True
-                self._read_until_end()
-                self._set_state("offline", None)
-                return
-            except UsageError as error:
-                self._run_counters.fatal = self._run_counters.fatal or error
-                self._stop.set()
-                return
-            except EdgeRuntimeError as error:
-                if not isinstance(error, _StalledError):
-                    self._set_state("offline", str(error))
-                if not self._may_retry(error):
-                    return
-                log.warning("%s: %s; trying again", self._stream, error)
-            finally:
-                self._source.close()
-            if self._counters.captured > frames_before:
-                delay_s = REOPEN_FIRST_S
-            self._counters.reopened += 1
-            self._beat(ahead_s=delay_s)
-            self._stop.wait(_jittered(delay_s))
-            delay_s = min(delay_s * 2, REOPEN_MOST_S)
-
-    def _may_retry(self, error: EdgeRuntimeError) -> bool:
-        if not self._opened_once:
-            self._run_counters.never_opened[self._stream] = error
-            return len(self._run_counters.never_opened) < len(self._run_counters.streams)
-        if self._source.live and error.retryable:
-            return True
-        self._run_counters.fatal = self._run_counters.fatal or error
-        return False
-
-    def _read_until_end(self) -> None:
-        last_frame_ns = self._clock()
-        while not self._stop.is_set():
-            self._beat()
-            try:
-                frame = self._source.read(READ_TIMEOUT_S)
-            except SourceTimeoutError:
-                self._check_stall(last_frame_ns)
-                continue
-            except BadFrameError as error:
-                last_frame_ns = self._clock()
-                self._counters.captured += 1
-                self._counters.bad += 1
-                self._skips.add(error)
-                continue
-            if frame is None:
-                return
-            last_frame_ns = frame.arrived_ns
-            self._counters.captured += 1
-            self._run_counters.never_opened.pop(self._stream, None)
-            self._set_state("online", None)
-            self._deliver(frame)
-
-    def _deliver(self, frame: Frame) -> None:
-        if self._source.live:
-            if self._is_due(frame.arrived_ns):
-                self._counters.offered += 1
-                self._counters.dropped += self._intake.offer(frame)
-            return
-        if (ahead_ns := self._due_ns - self._clock()) > 0:
-            self._beat(ahead_s=ahead_ns / 1e9)
-            self._stop.wait(ahead_ns / 1e9)
-        if self._interval_ns:
-            self._due_ns = self._clock() + self._interval_ns
-        self._counters.offered += 1
-        while not self._stop.is_set() and not self._intake.put(frame, timeout_s=READ_TIMEOUT_S):
-            self._beat()
-
-    def _is_due(self, arrived_ns: int) -> bool:
-        """Thin out to the rate asked for: counted from when a frame was due, after a pause from now."""
-        if not self._interval_ns:
-            return True
-        if arrived_ns < self._due_ns:
-            return False
-        next_ns = self._due_ns + self._interval_ns
-        self._due_ns = next_ns if next_ns > arrived_ns else arrived_ns + self._interval_ns
-        return True
-
-    def _check_stall(self, last_frame_ns: int) -> None:
-        limit_s = self._source.stall_after_s
-        silent_s = (self._clock() - last_frame_ns) / 1e9
-        if limit_s is None or silent_s < limit_s:
-            return
-        silence = f"no frame for {silent_s:.0f} s"
-        self._set_state("stalled", silence)
-        raise _StalledError(silence)
-
-    def _set_state(self, state: str, error: str | None) -> None:
-        if state != self._state:
-            self._state = state
-            self._on_state(self._stream, state, error)
-
-
-def _jittered(delay_s: float) -> float:
-    from random import uniform  # where all goes well it is not needed
-
-    return delay_s * uniform(0.75, 1.25)  # noqa: S311 - jitter, not secrecy
 
 
 class PrepareWorker:

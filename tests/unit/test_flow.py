@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from flow_parts import DEADLINE_S, FakePipeline, ScriptedSource, bad, ends, frame, started
+from real_broker import eventually
 
+from edge_runtime.captures import OPEN_S, STUCK_S, Inlet
 from edge_runtime.errors import SourceError
-from edge_runtime.flow import Flow, Inlet
+from edge_runtime.flow import Flow
 from edge_runtime.stopping import Stop
 from edge_runtime.types import Frame, Prediction, Prepared
 from edge_runtime.workers import RunCounters
@@ -199,3 +201,77 @@ def test_frames_without_a_model_are_shown_and_counted_to_a_limit() -> None:
 
     assert ends(*started(lambda: flow.preview(seen.append, limit=5)))
     assert len(seen) == 5
+
+
+class StuckSource:
+    """A camera whose driver does not return from a read until ``released``; one made ``anew`` works."""
+
+    live = True
+    stall_after_s = 5.0
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.released, self.closed = threading.Event(), threading.Event()
+
+    def open(self) -> None:
+        pass
+
+    def read(self, timeout_s: float) -> Frame | None:
+        self.released.wait(DEADLINE_S)
+        return frame(0, self.stream)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_camera_whose_driver_does_not_return_is_opened_anew_in_another_thread() -> None:
+    stuck, works = StuckSource("a"), StuckSource("a")
+    works.released.set()
+    stop, counters, states = Stop(), RunCounters(), []
+    predictions: list[Prediction] = []
+    flow = Flow(
+        {"a": Inlet(stuck, anew=lambda: works)},  # type: ignore[arg-type, return-value]
+        counters=counters,
+        stop=stop,
+        on_state=lambda stream, state, error: states.append((stream, state, error)),
+        cores=4,
+    )
+    thread = started(lambda: flow.run(FakePipeline(), predictions.append))[0]  # type: ignore[arg-type]
+    eventually(lambda: counters.beats.get("capture a"), what="the thread")
+    flow.look()
+    assert not states
+    counters.beats["capture a"] -= int((STUCK_S + OPEN_S) * 1e9)
+    flow.look()
+    eventually(lambda: predictions, what="a prediction of the new one")
+    assert [state for _, state, _ in states][:2] == ["stalled", "online"]
+    assert "driver does not answer" in str(states[0][2])
+    stuck.released.set()
+    assert stuck.closed.wait(DEADLINE_S)
+    assert "capture a" in counters.beats, "the old thread leaves the new one's sign of life alone"
+    stop.hurry(5.0)
+    thread.join(DEADLINE_S)
+    assert not flow.left_behind
+
+
+def test_a_run_that_is_told_to_end_leaves_a_stuck_camera_behind_and_says_so() -> None:
+    stuck = StuckSource("a")
+    stop, counters = Stop(), RunCounters()
+    flow = Flow({"a": Inlet(stuck)}, counters=counters, stop=stop, on_state=lambda *_: None, cores=4)  # type: ignore[arg-type]
+    thread = started(lambda: flow.run(FakePipeline(), lambda _: None))[0]  # type: ignore[arg-type]
+    eventually(lambda: counters.beats.get("capture a"), what="the thread")
+    stop.hurry(1.2)
+    thread.join(DEADLINE_S)
+    assert flow.left_behind == ["capture-a"]
+    stuck.released.set()
+
+
+def test_an_invoke_that_does_not_end_is_aborted_when_the_run_is_told_to_end() -> None:
+    pipeline = FakePipeline(on_infer=lambda _: pipeline.aborted.wait(DEADLINE_S))
+    stop, counters = Stop(), RunCounters()
+    source = ScriptedSource([frame(0, "a"), frame(1, "a")], live=True)
+    flow = Flow({"a": Inlet(source)}, counters=counters, stop=stop, on_state=lambda *_: None, cores=4)  # type: ignore[arg-type]
+    thread = started(lambda: flow.run(pipeline, lambda _: None))[0]  # type: ignore[arg-type]
+    eventually(lambda: counters.beats.get("inference"), what="the thread")
+    stop.hurry(1.2)
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()

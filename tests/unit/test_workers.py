@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flow_parts import DEADLINE_S, MS, FakePipeline, PatientStop, ScriptedSource, bad, ends, frame, prepared, started
 
+from edge_runtime.captures import REOPEN_FIRST_S, REOPEN_MOST_S, CaptureWorker
 from edge_runtime.errors import (
     EngineError,
     EngineRestartingError,
@@ -21,11 +22,8 @@ from edge_runtime.queues import Intake, ReadySlot
 from edge_runtime.schedule import STALE_FACTOR, Schedule
 from edge_runtime.workers import (
     MAX_ENGINE_FAILURES,
-    REOPEN_FIRST_S,
-    REOPEN_MOST_S,
     SKIP_LOG_NS,
     SKIPS_IN_FULL,
-    CaptureWorker,
     InferenceWorker,
     PrepareWorker,
     RunCounters,
