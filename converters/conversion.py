@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from converters import artifact, calibration, edgetpu, preprocessing
 from converters.arrays import Array, read_array
+from converters.box_labels import found_boxes
 from converters.calibration import Plan
 from converters.child import Child, StepReport
 from converters.comparison import arranged
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict, judge
 from converters.options import CALIBRATED, Options
+from converters.precision import Boxes, PrecisionDifference, compare_precision
 from converters.progress import Progress, silent
 from converters.provenance import accuracy_facts, provenance_facts, source_sha256
 from converters.quantization import Attempt, Quantization
@@ -156,14 +158,25 @@ class _Conversion:
 
     def _judge(self, source: _Source, attempt: Attempt) -> _Judged:
         outputs, clipped = self._measure(attempt.path, source.plan)
+        targets = source.plan.compared.targets
+        boxes = targets is not None and targets.dtype == object
         verdict = judge(
             source.names,
             source.outputs,
             outputs,
             classifier=source.classifier,
-            targets=source.plan.compared.targets,
+            targets=None if boxes else targets,
+            precision=self._precision(source, outputs) if boxes else None,
         )
         return _Judged(attempt.path, outputs, clipped, verdict, attempt.ranges)
+
+    def _precision(self, source: _Source, outputs: list[Array]) -> PrecisionDifference:
+        """Return the mean average precision of both, with boxes as the device makes them of outputs."""
+        pictures = source.plan.compared.targets
+        assert pictures is not None
+        feeder = Feeder(source.spec)
+        before, after = (found_boxes(source.spec, feeder, list(pictures), one) for one in (source.outputs, outputs))
+        return compare_precision(before, after, [Boxes(one.boxes, one.class_ids) for one in pictures])
 
     def _measure(self, path: Path, plan: Plan) -> tuple[list[Array], float]:
         """Return the artifact's outputs of the compared samples, and the share of input values that were clipped."""

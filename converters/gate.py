@@ -16,6 +16,7 @@ from converters.comparison import (
     paired_difference,
     top1,
 )
+from converters.precision import PrecisionDifference
 
 LOWEST_SQNR_DB: Final = 20.0
 LOWEST_AGREEMENT: Final = 0.95
@@ -39,6 +40,8 @@ class Verdict:
     """Share of right answers, where labels were given."""
     mean_squared_error: tuple[float, float] | None = None
     """Before and after, where target values were given."""
+    precision: PrecisionDifference | None = None
+    """Mean average precision, where labelled boxes were given."""
     failures: tuple[str, ...] = ()
 
     @property
@@ -59,10 +62,12 @@ def judge(
     *,
     classifier: bool,
     targets: Array | None = None,
+    precision: PrecisionDifference | None = None,
 ) -> Verdict:
     """Compare the outputs of the source and of the artifact, each (samples, ...), one array per output.
 
     ``targets`` are class ids (integers, (samples,)) or values of the first output (floats, (samples, ...)).
+    ``precision`` is that of a detector with labelled boxes, which has no ``targets``.
     """
     outputs = tuple(compare(*three) for three in zip(names, reference, other, strict=True))
     failures = [
@@ -81,6 +86,7 @@ def judge(
         failures += _lost(accuracy)
     elif targets is not None:
         errors = (_mean_squared(reference[0], targets), _mean_squared(other[0], targets))
+    failures += _less_precise(precision) if precision is not None else []
     return Verdict(
         samples=len(reference[0]),
         outputs=outputs,
@@ -88,6 +94,7 @@ def judge(
         class_entropy_bits=entropy,
         accuracy=accuracy,
         mean_squared_error=errors,
+        precision=precision,
         failures=tuple(failures),
     )
 
@@ -104,6 +111,13 @@ def _lost(accuracy: PairedDifference) -> list[str]:
     if accuracy.high >= -LARGEST_LOSS:
         return []
     change = f"accuracy {accuracy.before:.1%} became {accuracy.after:.1%} over {accuracy.count} samples"
+    return [f"{change}, certainly more than {LARGEST_LOSS * 100:g} point lost"]
+
+
+def _less_precise(precision: PrecisionDifference) -> list[str]:
+    if precision.high >= -LARGEST_LOSS:
+        return []
+    change = f"mAP@0.5:0.95 {precision.before:.1%} became {precision.after:.1%} over {precision.count} pictures"
     return [f"{change}, certainly more than {LARGEST_LOSS * 100:g} point lost"]
 
 

@@ -51,6 +51,9 @@ def accuracy_facts(result: ConversionResult) -> dict[str, Any]:
         facts["agreement"] = round(verdict.agreement, 4)
     if verdict.accuracy is not None:
         facts |= {"metric": "accuracy", "float": verdict.accuracy.before, result.quantize: verdict.accuracy.after}
+    elif verdict.precision is not None:
+        both = {"float": verdict.precision.before, result.quantize: verdict.precision.after}
+        facts |= {"metric": "mAP@0.5:0.95"} | both
     elif verdict.mean_squared_error is not None:
         before, after = verdict.mean_squared_error
         facts |= {"metric": "mean squared error", "float": before, result.quantize: after}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from converters.box_labels import open_boxes
 from converters.options import RANDOM, SampleSource
 from converters.sample_pool import STREAM, Array, Feeder, Pool, random_pool, sample_shape, with_targets
 from edge_runtime.errors import UsageError
@@ -46,11 +47,13 @@ def open_pool(where: SampleSource, feeder: Feeder) -> Pool:
 
 
 def open_labelled_pool(where: SampleSource, feeder: Feeder) -> Pool:
-    """Return samples with labels: a folder per class, an .npz with x and y, or a callable of pairs.
+    """Return samples with labels: a folder per class, an .npz with x and y, a callable of pairs; boxes for a detector.
 
     Raises UsageError when there are no labels, or they do not fit the model's classes.
     """
     path = Path(where) if isinstance(where, str | Path) else None
+    if feeder.spec.task == "detect" and path is not None and (path.is_dir() or path.suffix.lower() == ".json"):
+        return open_boxes(path, feeder)
     pool = _from_classes(path, feeder) if path is not None and path.is_dir() else open_pool(where, feeder)
     if pool.targets is None:
         raise UsageError(

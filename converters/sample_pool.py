@@ -13,7 +13,7 @@ from edge_runtime.clock import monotonic_ns
 from edge_runtime.errors import BadFrameError, UsageError
 from edge_runtime.preprocess.factory import build
 from edge_runtime.protocols import Preprocessor
-from edge_runtime.types import Frame, FrameFormat, ImageInput, ModelSpec, TensorSpec
+from edge_runtime.types import Frame, FrameFormat, ImageInput, ModelSpec, TensorSpec, Transform
 
 Array = NDArray[Any]
 STREAM: Final = "samples"
@@ -131,6 +131,14 @@ class Feeder:
             return self.feed(path.read_bytes(), "picture")
         except OSError as error:
             raise BadFrameError(f"{path}: {error.strerror}") from error
+
+    def transform_of(self, path: Path) -> Transform:
+        """Return how a picture file is laid into the input. Raises BadFrameError; the model must take pictures."""
+        now_ns = monotonic_ns()
+        inputs, transform = self._preprocess(Frame(path.read_bytes(), "picture", STREAM, 0, now_ns, now_ns))
+        self._preprocess.release(inputs)
+        assert transform is not None
+        return transform
 
     def rows(self, rows: Array, where: str) -> Callable[[int], Array]:
         """Return a loader of the rows of an array. Raises UsageError for a wrong shape or range.

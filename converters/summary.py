@@ -33,6 +33,14 @@ def text(result: ConversionResult) -> str:
             f"  accuracy: {paired.before:.1%} float, {paired.after:.1%} {result.quantize}, "
             f"difference {(paired.after - paired.before) * 100:+.1f} points (95 %: {low:+.1f} to {high:+.1f})"
         )
+    if verdict.precision is not None:
+        boxes = verdict.precision
+        low, high = boxes.low * 100, boxes.high * 100
+        lines.append(
+            f"  mAP@0.5:0.95: {boxes.before:.1%} float, {boxes.after:.1%} {result.quantize}, "
+            f"difference {(boxes.after - boxes.before) * 100:+.1f} points (95 %: {low:+.1f} to {high:+.1f})"
+        )
+        lines.append(f"  mAP@0.5: {boxes.before_at_half:.1%} float, {boxes.after_at_half:.1%} {result.quantize}")
     if verdict.mean_squared_error is not None:
         before, after = verdict.mean_squared_error
         lines.append(f"  mean squared error: {before:.5g} float, {after:.5g} {result.quantize}")
