@@ -22,6 +22,7 @@ from converters.provenance import accuracy_facts, provenance_facts, source_sha25
 from converters.quantization import Attempt, Quantization
 from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import Calibration, ConversionResult, GateError
+from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
 from converters.tensor_model import feeder, input_statistics, reads_back
@@ -174,8 +175,8 @@ class _Conversion:
         """Return the mean average precision of both, with boxes as the device makes them of outputs."""
         pictures = source.plan.compared.targets
         assert pictures is not None
-        feeder = Feeder(source.spec)
-        before, after = (found_boxes(source.spec, feeder, list(pictures), one) for one in (source.outputs, outputs))
+        fed = Feeder(source.spec)
+        before, after = (found_boxes(source.spec, fed, list(pictures), one) for one in (source.outputs, outputs))
         return compare_precision(before, after, [Boxes(one.boxes, one.class_ids) for one in pictures])
 
     def _measure(self, path: Path, plan: Plan) -> tuple[list[Array], float]:
