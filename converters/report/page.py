@@ -177,7 +177,7 @@ def _activations(ranges: Sequence[TensorRange]) -> str:
 def _confusion(evidence: Evidence) -> str:
     """Count right classes (or the source's, without labels) against the artifact's."""
     truth, title = top1(evidence.source[0]), "The float model's class (row), the converted one's (column)"
-    if evidence.targets is not None and evidence.targets.ndim == 1:
+    if evidence.targets is not None and evidence.targets.ndim == 1 and evidence.targets.dtype != object:
         truth, title = evidence.targets.astype(int), "The right class (row), the converted model's (column)"
     count = int(np.prod(evidence.source[0].shape[1:]))
     if count > _MOST_CLASSES:
