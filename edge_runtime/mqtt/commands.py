@@ -132,7 +132,7 @@ class CommandServer:
 
     def _objection(self, name: str) -> str | None:
         if name not in self._handlers:
-            return f"there is no command '{name}'; there are {', '.join(sorted(self._handlers))}"
+            return f"there is no command '{name[:MAX_ID]}'; there are {', '.join(sorted(self._handlers))}"
         if name not in self._allowed:
             return f"the command '{name}' is not allowed here; add it to allow in [commands] of the configuration"
         return None

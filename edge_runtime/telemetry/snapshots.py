@@ -45,6 +45,8 @@ class Snapshots:
         """
         latest = dict(self._latest)
         wanted = request.get("stream")
+        if wanted is not None and not isinstance(wanted, str):
+            raise UsageError('the stream is not a text such as {"stream": "camera0"}')
         if wanted is not None and wanted not in latest:
             names = ", ".join(sorted(latest)) or "none yet"
             raise UsageError(f"no stream {wanted!r} has delivered a picture; there are: {names}")

@@ -170,3 +170,9 @@ def test_a_stream_that_is_not_there_is_named_with_those_that_are(latest):
         Snapshots(FakeBus(), device="porch", latest=latest).command({"stream": "camera9"})
     with pytest.raises(UsageError, match="none yet"):
         Snapshots(FakeBus(), device="porch", latest={}).command({"stream": "camera0"})
+
+
+@pytest.mark.parametrize("stream", [["camera0"], {"name": "camera0"}, 0, True])
+def test_a_stream_that_is_no_text_is_wrong_usage(latest, stream):
+    with pytest.raises(UsageError, match="the stream is not a text"):
+        Snapshots(FakeBus(), device="porch", latest=latest).command({"stream": stream})
