@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         with scene.running(), kept_log(scene, args.log):
             end_s = time.monotonic() + args.minutes * 60
             order: list[Fault] = []
-            while time.monotonic() < end_s:
+            while time.monotonic() < end_s and len(happened) < args.faults:
                 if not order:  # each kind once before any comes again
                     order = chance.sample(faults, len(faults))
                 time.sleep(chance.uniform(*PAUSE_S))
@@ -172,6 +172,7 @@ def report(result: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--faults", type=int, default=sys.maxsize, metavar="N", help="stop after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="everything as JSON")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep the daemon's log")
