@@ -1,6 +1,7 @@
-"""``edge-convert --check``: one picture, the float model's answer and the artifact's, side by side."""
+"""``edge-convert --check``: the float model's answer and the artifact's to the same pictures, side by side."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from converters.source_check import convert_source
 from converters.source_kind import source_kind
 from edge_runtime.errors import BadFrameError, UsageError
 from edge_runtime.manifest import resolve
+from edge_runtime.sources.images import picture_paths
 from edge_runtime.types import ModelSpec
 
 _SHOWN: Final = 5
@@ -39,7 +41,7 @@ class Answers:
             {"name": name, "float": wanted, "artifact": got}
             for name, wanted, got in zip(self.names, self.source, self.artifact, strict=True)
         ]
-        return {"schema": 1, "picture": self.picture, "sqnr_db": self.sqnr_db, "values": rows}
+        return {"picture": self.picture, "sqnr_db": self.sqnr_db, "values": rows}
 
     def table(self) -> str:
         """Return lines for the terminal."""
@@ -49,8 +51,10 @@ class Answers:
         return "\n".join([*lines, *(f"  {name:{width}}  {wanted:10.4f}  {got:10.4f}" for name, wanted, got in rows)])
 
 
-def check_picture(model: Path, picture: Path, *, source: Path | None, progress: Progress = silent) -> Answers:
-    """Run one picture through the artifact and through its source.
+def check_pictures(
+    model: Path, pictures: Sequence[Path], *, source: Path | None, progress: Progress = silent
+) -> list[Answers]:
+    """Run pictures, or those of folders in name order, through the artifact and through its source.
 
     Without ``source`` it is looked for beside the artifact and in the current folder, by the name and digest that the
     artifact's manifest gives. Raises UsageError, ModelError.
@@ -58,19 +62,32 @@ def check_picture(model: Path, picture: Path, *, source: Path | None, progress: 
     spec = resolve(model)
     feeder = Feeder(spec)
     found = source or _find_source(spec, model)
-    options = Options(source=found, output=Path("unwritten.tflite"), quantize="none")
+    paths = [Path(path) for picture in pictures for path in picture_paths(str(picture))]
+    shape = _source_shape(spec)
+    options = Options(source=found, output=Path("unwritten.tflite"), quantize="none", input_shape=shape)
     with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
         folder = Path(name)
-        sample = draw(Pool(str(picture), 1, lambda _: _fed(feeder, picture)), [0], folder / "one.npy")
+        pool = Pool("--check", len(paths), lambda index: _fed(feeder, paths[index]))
+        samples = draw(pool, range(len(paths)), folder / "checked.npy")
         progress("running the source")
         with convert_source(options, kind=source_kind(found), folder=folder) as float_model:
-            turned = float_model.check(sample)
+            turned = float_model.check(samples)
             wanted = arranged(float_model.outputs, turned)[0]
         progress("running the artifact in LiteRT")
         with Child("tflite_model", folder=folder, title="run in LiteRT") as child:
-            reply = child.call("run", model=str(model), samples=str(sample.path), folder=str(folder), stem="artifact")
+            reply = child.call("run", model=str(model), samples=str(samples.path), folder=str(folder), stem="artifact")
             got = np.array(read_array(reply["outputs"][0]))
-    return _answers(picture, spec, wanted.reshape(-1), got.reshape(-1))
+    rows = zip(paths, wanted, got, strict=True)
+    return [_answers(path, spec, before.reshape(-1), after.reshape(-1)) for path, before, after in rows]
+
+
+def _source_shape(spec: ModelSpec) -> tuple[int, ...] | None:
+    """Return the input's shape in the source's layout, for a source whose shape is open; None when nobody wrote it."""
+    axes = ((spec.provenance or {}).get("layout") or {}).get("input")
+    shape = spec.inputs[0].shape
+    if not isinstance(axes, list) or sorted(axes) != list(range(len(shape))):
+        return None
+    return tuple(shape[axes.index(axis)] for axis in range(len(shape)))
 
 
 def _fed(feeder: Feeder, picture: Path) -> Array:

@@ -70,7 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--report", type=Path, metavar="OUT.html", help="write one page about the conversion, to look at or to send")
     add("-q", "--quiet", action="store_true", help="no progress on standard error")
-    add("--check", metavar="PHOTO", help="show the float and the converted answer to one picture side by side")
+    add(
+        "--check",
+        metavar="PHOTO",
+        type=Path,
+        action="append",
+        help="show the float and the converted answer side by side; again for more pictures, or a folder",
+    )
     add("--source", type=Path, metavar="MODEL", help="with --check: the float model it was made from")
     _add_samples(parser)
     _add_preprocessing(parser)
@@ -165,8 +171,11 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     with open_display(quiet=args.quiet or args.json) as progress:
-        answers = checking.check_picture(Path(args.model), Path(args.check), source=args.source, progress=progress)
-    _print(msgspec.json.encode(answers.to_dict()).decode() if args.json else answers.table())
+        answers = checking.check_pictures(Path(args.model), args.check, source=args.source, progress=progress)
+    if args.json:
+        _print(msgspec.json.encode({"schema": 1, "pictures": [one.to_dict() for one in answers]}).decode())
+    else:
+        _print("\n".join(one.table() for one in answers))
     return 0
 
 

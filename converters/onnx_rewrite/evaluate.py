@@ -104,7 +104,7 @@ def output_types(
         if name in constants:
             value = constants[name]
             known[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-            data[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+            data[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
     try:
         imports = list(opsets) or [helper.make_opsetid("", version)]
         found = shape_inference.infer_node_outputs(

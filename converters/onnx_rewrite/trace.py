@@ -284,4 +284,4 @@ def _type_of(value: Array | None) -> onnx.TypeProto | None:
 
 def to_tensor(name: str, value: Array) -> onnx.TensorProto:
     """Return an initializer."""
-    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+    return numpy_helper.from_array(np.asarray(value, order="C"), name)

@@ -14,11 +14,12 @@ _BINS: Final = 41
 _ROW: Final = 18
 _MOST_LAYERS: Final = 60
 _MOST_HISTOGRAMS: Final = 12
-_NAME: Final = 34
+_NAME: Final = 30
 
 
 def short(name: str, length: int = _NAME) -> str:
-    """Return a name's end, where layers differ, escaped."""
+    """Return the end of a name, where layers differ, escaped; of joined names the first."""
+    name = name.split(";", maxsplit=1)[0]
     return escape(name if len(name) <= length else f"…{name[1 - length :]}")
 
 
@@ -27,14 +28,13 @@ def pair_bars(rows: Sequence[tuple[str, float, float, str]]) -> str:
     largest = max((max(before, after) for _, before, after, _ in rows), default=0.0) or 1.0
     parts = []
     for number, (name, before, after, said) in enumerate(rows):
-        y = number * 46
+        y = number * 62
         parts.append(
-            f"<text class=name x=0 y={y + 13}>{escape(name)}</text>"
-            f"<text x=600 y={y + 13} text-anchor=end>{escape(said)}</text>"
-            f"<rect class=float x=0 y={y + 19} width={max(1.0, before / largest * 600):.1f} height=8 rx=3 />"
-            f"<rect class=int x=0 y={y + 29} width={max(1.0, after / largest * 600):.1f} height=8 rx=3 />"
+            f"<text class=name x=0 y={y + 13}>{escape(name)}</text><text x=0 y={y + 28}>{escape(said)}</text>"
+            f"<rect class=float x=0 y={y + 33} width={max(1.0, before / largest * 480):.1f} height=8 rx=3 />"
+            f"<rect class=int x=0 y={y + 43} width={max(1.0, after / largest * 480):.1f} height=8 rx=3 />"
         )
-    return f"<svg viewBox='0 0 600 {len(rows) * 46}' role=img aria-label='float and artifact'>{''.join(parts)}</svg>"
+    return f"<svg viewBox='0 0 480 {len(rows) * 62}' role=img aria-label='float and artifact'>{''.join(parts)}</svg>"
 
 
 def layer_errors(layers: Sequence[LayerError]) -> str:
@@ -45,15 +45,15 @@ def layer_errors(layers: Sequence[LayerError]) -> str:
     lowest = {id(layer) for layer in worst[:3]}
     parts = []
     for number, layer in enumerate(shown):
-        y, width = number * _ROW, max(0.0, min(layer.sqnr_db, limit)) / limit * 300
+        y, width = number * _ROW, max(0.0, min(layer.sqnr_db, limit)) / limit * 220
         kind = "bad" if id(layer) in lowest else "int"
         parts.append(
             f"<text class=name x=0 y={y + 12}>{short(layer.name)}</text>"
-            f"<rect class={kind} x=240 y={y + 3} width={width:.1f} height=11 rx=3 />"
-            f"<text x={246 + width:.1f} y={y + 12}>{layer.sqnr_db:.1f} dB</text>"
+            f"<rect class={kind} x=195 y={y + 3} width={width:.1f} height=11 rx=3 />"
+            f"<text x={200 + width:.1f} y={y + 12}>{layer.sqnr_db:.1f} dB</text>"
             f"<title>{escape(layer.operator)}: {escape(layer.name)}</title>"
         )
-    return f"<svg viewBox='0 0 600 {len(shown) * _ROW}' role=img aria-label='error per layer'>{''.join(parts)}</svg>"
+    return f"<svg viewBox='0 0 480 {len(shown) * _ROW}' role=img aria-label='error per layer'>{''.join(parts)}</svg>"
 
 
 def activations(ranges: Sequence[TensorRange]) -> str:

@@ -34,7 +34,7 @@ tr.chosen td{font-weight:600;color:var(--good)}
 table.matrix{min-width:0;font-size:.8rem}
 table.matrix td,table.matrix th{text-align:center;padding:.25rem .45rem;border:1px solid var(--line)}
 table.matrix thead th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left}
-svg{display:block;width:100%;max-width:46rem;height:auto;font:12px system-ui,sans-serif}
+svg{display:block;width:100%;max-width:38rem;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:var(--soft)}
 svg .name{fill:var(--ink)}
 .float{fill:var(--float)}.int{fill:var(--int)}.bad{fill:var(--bad)}.line{stroke:var(--line);fill:none}

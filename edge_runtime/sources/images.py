@@ -48,7 +48,7 @@ class ImagesSource:
             raise InputMismatchError("this model takes samples, not pictures: use --sensor csv:FILE or wav:FILE")
         if not self._config.paths:
             raise UsageError("no pictures were named: give files or folders")
-        self._found = [found for path in self._config.paths for found in _pictures(path)]
+        self._found = [found for path in self._config.paths for found in picture_paths(path)]
         self._next = 0
 
     def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 - a file is there or it is not
@@ -79,7 +79,8 @@ class ImagesSource:
         return {"type": "images", "paths": list(self._config.paths), "pictures": len(self._found)}
 
 
-def _pictures(path: str) -> list[str]:
+def picture_paths(path: str) -> list[str]:
+    """Return a picture's path, or those of a folder in name order. Raises UsageError."""
     try:
         if not Path(path).is_dir():
             Path(path).stat()

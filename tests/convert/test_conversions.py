@@ -246,7 +246,7 @@ def test_check_shows_both_answers(convert: Convert, reference: Path, tmp_path: P
     flags = ["--check", str(picture), str(tmp_path / "out.tflite"), "-q", "--json"]
     assert main([*flags, "--source", str(source)]) == 0
     answer = json.loads(capsys.readouterr().out)
-    best = answer["values"][0]
+    best = answer["pictures"][0]["values"][0]
     assert abs(best["float"] - best["artifact"]) < 0.2
     assert main(flags) == 2  # its source is not beside it
     assert "--source" in capsys.readouterr().err

@@ -97,6 +97,6 @@ def test_what_a_range_leaves_out_is_red() -> None:
 
 def test_both_speeds_are_bars_of_one_scale() -> None:
     drawn = charts.pair_bars([("here", 10.0, 5.0, "10 → 5 ms"), ("<board>", 20.0, 1.0, "20 → 1 ms")])
-    assert "width=600.0" in drawn
-    assert "width=150.0" in drawn
+    assert "width=480.0" in drawn
+    assert "width=120.0" in drawn
     assert "<board>" not in drawn
