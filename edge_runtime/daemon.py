@@ -317,7 +317,9 @@ def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
     )
     host.vitals.memory.limit_mb = made.plan.config.limits.memory_mb or default_limit_mb()
     host.over.attach(made.stop, report.on_restart)
-    host.supervisor.look_after(flow.look, report.look, HealthFile(host.state, report.health).tick)
+    host.supervisor.look_after(
+        flow.look, report.look, HealthFile(host.state, lambda: host.watchdog.health() | report.health()).tick
+    )
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edge_runtime import config as configuration
 from edge_runtime.config import Config
-from edge_runtime.doctor import devices, machine, software, surroundings
+from edge_runtime.doctor import devices, machine, running, software, surroundings
 from edge_runtime.doctor.check import Check
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.store.models import ModelStore
@@ -52,6 +52,7 @@ def examine(config: Config, *, root: Path = Path("/")) -> Iterator[Check]:
     yield machine.memory(resources)
     yield surroundings.disk(resources, state)
     yield surroundings.state(state, root=root)
+    yield from running.running(state, holder=surroundings.holder(state, root=root))
     yield software.video()
     yield software.dashboard()
 

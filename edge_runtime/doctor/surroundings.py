@@ -108,6 +108,11 @@ def state(path: Path, *, root: Path = Path("/")) -> Check:
     return check("state", "ok", f"{path} can be {'written' if nearest == path else 'made'}; edge-infer does not run")
 
 
+def holder(path: Path, *, root: Path = Path("/")) -> str | None:
+    """Name the process that runs with a state directory; None when none does."""
+    return _lock_holder(path / "lock", root)
+
+
 def _lock_holder(lock: Path, root: Path) -> str | None:
     """Name the process that holds the lock; read from the kernel's list, since trying it might stop a start."""
     try:

@@ -49,6 +49,10 @@ class Watchdog:
         wanted_s = 1.0 if self._ready else 0.1
         return wanted_s if self._notifier.watchdog_s is None else min(wanted_s, self._notifier.watchdog_s / 4)
 
+    def health(self) -> dict[str, object]:
+        """Return what is stuck, and how often the service manager wants to hear that nothing is."""
+        return {"stuck": self.stuck, "watchdog_s": self._notifier.watchdog_s}
+
     def between_runs(self, what: str) -> None:
         """Take what is under way for progress, for 10 minutes at most: there is no run to judge now."""
         self._counters = None
