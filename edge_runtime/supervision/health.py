@@ -17,7 +17,7 @@ from edge_runtime.supervision.wall_clock import ClockWatch
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "health.json"
-INTERVAL_S: Final = 30.0
+INTERVAL_S: Final = 10.0
 """It is written when it says something new, and not more often than that: a card wears out."""
 
 

@@ -1,16 +1,18 @@
 """``edge-infer doctor`` on this very machine."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real_broker import eventually
 
 pytestmark = pytest.mark.e2e
 
 NAMES = [
     "system", "interpreter", "numpy", "jpeg", "model", "pi-camera", "edge-tpu", "broker", "clock", "power",
-    "temperature", "memory", "disk", "state", "video", "dashboard",
+    "temperature", "memory", "disk", "state", "run", "video", "dashboard",
 ]  # fmt: skip
 
 
@@ -101,3 +103,24 @@ def test_a_wrong_configuration_is_status_2(edge_infer: Any, tmp_path: Path) -> N
     ended = edge_infer("doctor", "--config", config(tmp_path, "nonsense = 1\n"))
     assert ended.status == 2
     assert "unknown key" in ended.err
+
+
+def test_the_daemon_that_runs_is_explained_by_what_it_wrote(edge_infer: Any) -> None:
+    path = config(edge_infer.folder, '[[source]]\ntype = "demo"\nname = "door"\nfps = 10.0\n')
+    digits = Path(__file__).parents[2] / "edge_runtime/demo/digits.tflite"
+    running = edge_infer.start("--config", path, "--model", digits, "--broker", "none", "--device-id", "porch")
+    written = edge_infer.folder / "state/edge-infer/porch/health.json"
+
+    def says(key: str) -> Any:
+        return written.exists() and json.loads(written.read_text())[key]
+
+    eventually(lambda: (says("streams") or {}).get("door") == "online", what="the state of the stream", timeout_s=40)
+    path.write_text("[[source]]\ntype = ")
+    eventually(lambda: says("config_error"), what="the refused configuration", timeout_s=40)
+    checks = by_name(edge_infer("doctor", "--json", "--broker", "none", "--device-id", "porch"))
+    assert checks["run"]["status"] == "ok"
+    assert f"process {running.pid}" in checks["run"]["message"]
+    assert checks["run-config"]["status"] == "fail"
+    assert "not valid TOML" in checks["run-config"]["message"]
+    assert checks["run-engine"]["status"] == "ok"
+    assert edge_infer.finish(running, with_signal=signal.SIGTERM).status == 0
