@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from converters import disk
 from converters.steps import counting
 from edge_runtime import errors
 from edge_runtime.errors import EdgeRuntimeError, ModelError
@@ -184,6 +185,8 @@ def _answer(session: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a worker's top: whatever a library raises is told to the parent
         text = " ".join(str(error).split())
         reply = {"error": {"type": type(error).__name__, "message": text[:500]}}
+        if disk.is_full(error):
+            reply = {"error": {"type": EdgeRuntimeError.__name__, "message": disk.full()}}
     return reply | {"peak_mb": _peak_mb()}
 
 

@@ -91,6 +91,12 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=100, metavar="N", help="calibration samples at most (default: 100)")
     add("--ranges", choices=("auto", *RANGE_METHODS), default="auto", help="of activations; auto: the best of three")
     add(
+        "--runtime",
+        choices=("litert", "tflite-runtime"),
+        default="litert",
+        help="tflite-runtime: the result must pass its gate in tflite-runtime 2.14 too (see EDGE_TFLITE_PYTHON)",
+    )
+    add(
         "--rescue",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -156,6 +162,7 @@ def options_of(args: argparse.Namespace) -> Options:
         edgetpu=args.edgetpu,
         ranges=args.ranges,
         rescue=args.rescue,
+        runtime=args.runtime,
         force=args.force,
         report=args.report,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from converters import artifact, calibration, edgetpu, preprocessing
+from converters import artifact, calibration, disk, edgetpu, older_runtime, preprocessing
 from converters.arrays import Array, read_array
 from converters.box_labels import found_boxes
 from converters.calibration import Plan
@@ -15,6 +15,7 @@ from converters.child import Child, StepReport
 from converters.comparison import arranged
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict, judge
+from converters.older_runtime import OlderRuntime
 from converters.options import CALIBRATED, Options
 from converters.precision import Boxes, PrecisionDifference, compare_precision
 from converters.progress import Progress, silent
@@ -26,7 +27,7 @@ from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
 from converters.tensor_model import feeder, input_statistics, reads_back
-from edge_runtime.errors import ModelError
+from edge_runtime.errors import EdgeRuntimeError, ModelError
 from edge_runtime.model_file import parse_model, read_model
 from edge_runtime.types import ModelSpec
 
@@ -42,8 +43,13 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
     much, EdgeRuntimeError for a disk that cannot be written. Nothing is left at ``output`` unless it is complete.
     """
     kind = source_kind(options.source)
-    with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
-        return _Conversion(options, kind=kind, folder=Path(name), progress=progress).run()
+    try:
+        with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
+            return _Conversion(options, kind=kind, folder=Path(name), progress=progress).run()
+    except OSError as error:
+        if not disk.is_full(error):
+            raise
+        raise EdgeRuntimeError(disk.full()) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class _Judged:
     ranges: tuple[TensorRange, ...]
     layer_errors: tuple[LayerError, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    older_runtime: OlderRuntime | None = None
 
 
 class _Conversion:
@@ -92,6 +99,7 @@ class _Conversion:
         self._progress = progress
         self._steps: list[StepReport] = []
         self._warnings: list[str] = []
+        self._older_python = older_runtime.find_python() if options.runtime == "tflite-runtime" else None
 
     def run(self) -> ConversionResult:
         source = self._convert()
@@ -159,9 +167,13 @@ class _Conversion:
 
     def _judge(self, source: _Source, attempt: Attempt) -> _Judged:
         outputs, clipped = self._measure(attempt.path, source.plan)
+        judged = _Judged(attempt.path, outputs, clipped, self._verdict(source, outputs), attempt.ranges)
+        return self._judged_in_older_runtime(source, judged) if self._older_python is not None else judged
+
+    def _verdict(self, source: _Source, outputs: list[Array]) -> Verdict:
         targets = source.plan.compared.targets
         boxes = targets is not None and targets.dtype == object
-        verdict = judge(
+        return judge(
             source.names,
             source.outputs,
             outputs,
@@ -169,7 +181,21 @@ class _Conversion:
             targets=None if boxes else targets,
             precision=self._precision(source, outputs) if boxes else None,
         )
-        return _Judged(attempt.path, outputs, clipped, verdict, attempt.ranges)
+
+    def _judged_in_older_runtime(self, source: _Source, judged: _Judged) -> _Judged:
+        """Run the artifact in tflite-runtime as well; what fails there fails."""
+        self._progress("running the artifact in tflite-runtime")
+        assert self._older_python is not None
+        samples, count = source.plan.compared.path, len(source.names)
+        try:
+            runtime, outputs = older_runtime.run(self._older_python, judged.path, samples, self._folder, outputs=count)
+        except ModelError as error:
+            verdict = replace(judged.verdict, failures=(*judged.verdict.failures, str(error)))
+            return replace(judged, verdict=verdict)
+        older = OlderRuntime(runtime, self._verdict(source, outputs))
+        failures = tuple(f"in {runtime}: {failure}" for failure in older.verdict.failures)
+        verdict = replace(judged.verdict, failures=judged.verdict.failures + failures)
+        return replace(judged, verdict=verdict, older_runtime=older)
 
     def _precision(self, source: _Source, outputs: list[Array]) -> PrecisionDifference:
         """Return the mean average precision of both, with boxes as the device makes them of outputs."""
@@ -215,6 +241,7 @@ class _Conversion:
             float_operators=len(in_float),
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
+            older_runtime=judged.older_runtime,
             ranges=judged.ranges,
             layer_errors=judged.layer_errors,
             candidates=judged.candidates,

@@ -59,6 +59,8 @@ class Options:
     """Check the network for an Edge TPU, and compile it where Google's compiler is installed."""
     ranges: Literal["auto", "minmax", "percentile", "mse"] = "auto"
     """How activation ranges come from calibration; ``auto`` tries all three on calibration samples held back for it."""
+    runtime: Literal["litert", "tflite-runtime"] = "litert"
+    """``tflite-runtime``: the artifact must pass in that one too."""
     rescue: bool = True
     """When the gate refuses: look for what hurts, and try what helps, cheapest first."""
     force: bool = False

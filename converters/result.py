@@ -8,6 +8,7 @@ from typing import Any
 from converters.child import StepReport
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict
+from converters.older_runtime import OlderRuntime
 from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from edge_runtime.errors import RefusedError
 
@@ -47,6 +48,8 @@ class ConversionResult:
     float_operators: int
     steps: tuple[StepReport, ...]
     warnings: tuple[str, ...] = ()
+    older_runtime: OlderRuntime | None = None
+    """With ``--runtime tflite-runtime``."""
     ranges: tuple[TensorRange, ...] = ()
     """Of every activation, the most clipped first."""
     layer_errors: tuple[LayerError, ...] = ()

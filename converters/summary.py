@@ -44,6 +44,10 @@ def text(result: ConversionResult) -> str:
     if verdict.mean_squared_error is not None:
         before, after = verdict.mean_squared_error
         lines.append(f"  mean squared error: {before:.5g} float, {after:.5g} {result.quantize}")
+    if result.older_runtime is not None:
+        older = result.older_runtime.verdict
+        same = "" if older.agreement is None else f", same best class {older.agreement:.1%}"
+        lines.append(f"  in {result.older_runtime.runtime}: {older.sqnr_db:.1f} dB{same}")
     lines.append(f"  compared on {verdict.samples} samples of {result.compared_with}, none used for calibration")
     if result.calibration is not None:
         seen = result.calibration

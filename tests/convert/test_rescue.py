@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters import older_runtime
 from converters.cli import main
 from edge_runtime import load
+from edge_runtime.errors import UsageError
 
 pytestmark = [pytest.mark.convert, pytest.mark.usefixtures("convertible")]
 
@@ -55,3 +57,19 @@ def test_activations_that_were_not_fused_are_computed_in_int8(
     result = json.loads(capsys.readouterr().out)
     assert result["float_operators"] == 0
     assert result["verdict"]["outputs"][0]["sqnr_db"] > 25
+
+
+def test_the_artifact_passes_in_tflite_runtime_too(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        older_runtime.find_python()
+    except UsageError as error:
+        pytest.skip(f"needs an environment with tflite-runtime: {error}")
+    source = reference / "models/mlperf_tiny/pretrainedResnet.tflite"
+    flags = ["--calibration", str(reference / "cifar10"), "--preset", "raw", "--json", "-q"]
+    assert main([str(source), "-o", str(tmp_path / "out.tflite"), "--runtime", "tflite-runtime", *flags]) == 0
+    older = json.loads(capsys.readouterr().out)["older_runtime"]
+    assert older["runtime"] == "tflite-runtime 2.14.0"
+    assert older["verdict"]["outputs"][0]["sqnr_db"] > 20
+    assert older["verdict"]["agreement"] > 0.95
