@@ -98,19 +98,26 @@ class Quantization:
                 return
 
     def layer_errors(self, attempt: Attempt) -> tuple[LayerError, ...]:
-        """Return what each layer of an artifact has lost against float. Empty where there was no calibration."""
+        """Return what each layer of an artifact has lost against float.
+
+        Empty where there was no calibration, and where the plain kernels, which alone let every tensor be read, do not
+        take the artifact: XNNPACK does, and that is what the device runs.
+        """
         trial, seen = self._plan.trial, self._plan.calibration
         if trial is None or seen is None:
             return ()
         recipe = attempt.candidate.recipe if attempt.candidate else Recipe()
-        reply = self._quantizer.call(
-            "layer_errors",
-            source=str(self._source),
-            artifact=str(attempt.path),
-            samples=str(seen.path),
-            trial=str(trial.path),
-            recipe=asdict(recipe),
-        )
+        try:
+            reply = self._quantizer.call(
+                "layer_errors",
+                source=str(self._source),
+                artifact=str(attempt.path),
+                samples=str(seen.path),
+                trial=str(trial.path),
+                recipe=asdict(recipe),
+            )
+        except ModelError:
+            return ()
         return tuple(msgspec.convert(reply["layers"], list[LayerError]))
 
     def _made(self, recipe: Recipe) -> Attempt:
