@@ -21,7 +21,8 @@ COMMIT_DISCONNECTED_S = 0.04
 """The same while disconnected, where 0.1 s is promised: a card may take some tens of milliseconds for the commit."""
 _DELETE_EVERY_S = 0.5
 _TRIM_EVERY_S = 60.0
-_RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 30.0
+_RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 5.0
+"""A kill in such a pause takes what waits in memory although the disk may have room again: no long ones."""
 _PAGE = 200
 _OVERHEAD_BYTES = 300  # what a message costs in memory beside its payload
 

@@ -103,6 +103,8 @@ def daemon_killed_broker_frozen(scene: Scene, chance: Random) -> Outcome:
 def disk_full(scene: Scene, chance: Random) -> Outcome:
     """Fill the disk while the broker is away: what does not fit into the outbox's own file waits in memory.
 
+    Then free it and take the broker away again, until the outbox is used and the statistics say no more.
+
     ``said``: whether the statistics told of it afterwards; a short outage may fit into room that the file had.
     """
     scene.disk.fill()
@@ -116,6 +118,12 @@ def disk_full(scene: Scene, chance: Random) -> Outcome:
             time.sleep(0.1)
     finally:
         scene.disk.free()
+    # A full disk is tried again after pauses of up to 5 s; what would be killed in one of them waits in memory.
+    scene.broker.stop()
+    time.sleep(SAY_S + 2.0)
+    scene.broker.start()
+    _until_arrived(scene, time.time())
+    scene.wait(lambda: not scene.outbox_error(), timeout_s=STUCK_S, what="an end of outbox.error")
     return recovered_s, {"said": said}
 
 
