@@ -29,35 +29,29 @@ import stand
 from account import DISCONNECTED_S, Arrivals, Entry, Key, Kill, Losses, entry_of, find_losses, read_ledger
 from powercut import PowerCut
 
-from edge_runtime.telemetry.latency import percentile
-
 FPS = 30.0
 LONGEST_S = 2.0
 START_S = 60.0
 
 
-def stored(state: Path, scratch: Path) -> tuple[set[int], dict[Key, float]]:
-    """Return what the outbox holds, read from a copy as the next start would read it: rows, and predictions.
-
-    Each of those with how long after it was handed over its commit began, in ms.
-    """
+def stored(state: Path, scratch: Path) -> tuple[set[int], set[Key]]:
+    """Return what the outbox holds, read from a copy as the next start would read it: rows, and predictions."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     for path in state.glob("outbox.sqlite*"):
         shutil.copyfile(path, scratch / path.name)
     if not (scratch / "outbox.sqlite").exists():
-        return set(), {}
+        return set(), set()
     db = sqlite3.connect(scratch / "outbox.sqlite")
     try:
-        rows = list(db.execute("SELECT id, stored_ms, payload FROM message ORDER BY id"))
+        rows = list(db.execute("SELECT id, payload FROM message ORDER BY id"))
     except sqlite3.DatabaseError as error:  # what a cut left of it; the daemon sets it aside, and it counts as lost
         if "no such table" not in str(error):  # killed before it was made
             print(f"the outbox cannot be read: {error}", file=sys.stderr)
-        return set(), {}
+        return set(), set()
     finally:
         db.close()
-    entries = [(stored_ms, entry) for _, stored_ms, payload in rows if (entry := entry_of(payload))]
-    return {row for row, _, _ in rows}, {e.key: stored_ms - e.handed_s * 1000 for stored_ms, e in entries}
+    return {row for row, _ in rows}, {entry.key for _, payload in rows if (entry := entry_of(payload))}
 
 
 def visible(state: Path) -> set[int]:
@@ -153,7 +147,7 @@ class Rounds:
         """What the outbox held after the last kill."""
         self._kills: list[Kill] = []
         self._before: set[Key] = set()
-        self._ever: dict[Key, float] = {}
+        self._ever: set[Key] = set()
         self._checked = 0
         self._committed = self._uncommitted = 0
         self._vanished: set[Key] = set()
@@ -165,22 +159,21 @@ class Rounds:
         self.rows, now = stored(self._state, self._folder / "copy")
         self._committed += len(committed)
         self._uncommitted += len(committed - self.rows)
-        self._vanished |= self._before - now.keys()
+        self._vanished |= self._before - now
         entries = read_ledger(self._ledger)
-        losses = find_losses(entries[self._checked :], [kill], now.keys(), slack_s=slack_s)
+        losses = find_losses(entries[self._checked :], [kill], now, slack_s=slack_s)
         self._checked = len(entries)
         self._losses.lost |= losses.lost
         self._losses.too_young += losses.too_young
         self._losses.oldest_lost_ms = max(self._losses.oldest_lost_ms, losses.oldest_lost_ms)
-        self._before = set(now)
+        self._before = now
         self._ever |= now
 
     def result(self, arrived: Arrivals, *, slack_s: float) -> dict[str, Any]:
         entries = read_ledger(self._ledger)
         late = find_losses(entries, self._kills, arrived.keys, slack_s=slack_s)
-        vanished = self._vanished | (self._ever.keys() - arrived.keys)
+        vanished = self._vanished | (self._ever - arrived.keys)
         lost = dict.fromkeys(vanished, math.inf) | late.lost | self._losses.lost
-        delays = sorted(self._ever.values())
         return {
             "kills": len(self._kills),
             "predictions": len(entries),
@@ -194,7 +187,6 @@ class Rounds:
             "gaps": arrived.gaps,
             "younger_than_the_interval": self._losses.too_young,
             "oldest_lost_ms": self._losses.oldest_lost_ms,
-            "commit_began_ms": {f"p{p}": round(percentile(delays, p)) for p in (50, 95, 99, 100)} if delays else None,
             "lost_after_it_was_committed": len(vanished),
             "lost": [[*key, age_ms] for key, age_ms in sorted(lost.items())],
         }
@@ -211,7 +203,6 @@ def report(result: dict[str, Any]) -> None:
     )
     print(f"lost within the interval (allowed): {result['younger_than_the_interval']}")
     print(f"the oldest lost was {result['oldest_lost_ms']:g} ms old, {DISCONNECTED_S * 1000:g} are allowed")
-    print(f"a commit began after (ms): {result['commit_began_ms']}")
     print(
         f"lost after it was committed: {result['lost_after_it_was_committed']}; of {result['rows_committed_at_kills']} "
         f"rows that a reader saw just before the kills {result['rows_gone_after_kills']} were gone after them"

@@ -32,6 +32,8 @@ def card(folder: Path) -> Iterator[tuple[Path, Path]]:
     mounted.mkdir()
     with image.open("wb") as file:
         file.truncate(512 * 2**20)
+    if not stand.keep_mounts_private():
+        raise SystemExit("a file system can be mounted only by root")
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     command = ["losetup", "--find", "--show", str(image)]
     device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

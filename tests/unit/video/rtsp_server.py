@@ -1,8 +1,12 @@
-"""An RTSP camera for tests: TCP interleaved, Basic authentication; ffmpeg makes the RTP packets it passes on."""
+"""An RTSP camera for tests: TCP interleaved, Basic authentication; ffmpeg makes the RTP packets it passes on.
+
+``rtsp_server.py CLIP PORT`` serves one to ``me`` with ``hunter2`` in a process of its own, until its input ends.
+"""
 
 import base64
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,10 +16,10 @@ from typing import Self
 class RtspServer:
     """Serves one clip over and over to one client at a time (RFC 2326, 10.12 for the interleaving)."""
 
-    def __init__(self, clip: Path, *, user: str, password: str) -> None:
+    def __init__(self, clip: Path, *, user: str, password: str, port: int = 0) -> None:
         self._clip = clip
         self._wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._rtp.bind(("127.0.0.1", 0))
@@ -119,3 +123,9 @@ class RtspServer:
                 client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
             except OSError:
                 self._client = None
+
+
+if __name__ == "__main__":
+    with RtspServer(Path(sys.argv[1]), user="me", password="hunter2", port=int(sys.argv[2])):
+        print("ready", flush=True)
+        sys.stdin.read()
