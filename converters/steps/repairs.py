@@ -8,6 +8,8 @@ _SPLITTING: Final = frozenset({49, 88, 102})
 """SPLIT, UNPACK, SPLIT_V: their outputs are parts of one input and have its scale."""
 _DEQUANTIZE: Final = 6
 _QUANTIZE: Final = 114
+_FIXED: Final = {14: (1 / 256, -128), 25: (1 / 256, -128)}
+"""LOGISTIC and SOFTMAX: scale and zero point of int8 outputs (TensorFlow Lite's quantization specification)."""
 _INT8, _INT16, _FLOAT = 9, 7, 0
 
 
@@ -85,6 +87,52 @@ def with_wide_steps(content: bytes) -> bytes:
         graph.operators.insert(graph.operators.index(step), first)
         step.inputs = [len(graph.tensors) - 1]
     return packed(model)
+
+
+def with_fixed_scales(content: bytes) -> bytes:
+    """Give LOGISTIC and SOFTMAX the output scale that their plain kernels insist on, and requantise behind it.
+
+    The quantiser gives them that of a CONCATENATION that reads them. XNNPACK takes it; the plain kernels, and so
+    tflite-runtime and any delegate that leaves the operator out, do not.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    others = [one for one in graph.operators if _of_other_scale(graph, one, codes[one.opcodeIndex])]
+    if not others:
+        return content
+    if _QUANTIZE not in codes:
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = _QUANTIZE, _QUANTIZE, 2
+        model.operatorCodes.append(code)
+        codes.append(_QUANTIZE)
+    for operator in others:
+        target = graph.tensors[operator.outputs[0]]
+        own = schema.TensorT()
+        own.name, own.shape, own.shapeSignature = target.name + b"_own", target.shape, target.shapeSignature
+        own.type, own.buffer, own.quantization = _INT8, 0, schema.QuantizationParametersT()
+        scale, zero_point = _FIXED[codes[operator.opcodeIndex]]
+        own.quantization.scale, own.quantization.zeroPoint = [scale], [zero_point]
+        graph.tensors.append(own)
+        behind = schema.OperatorT()
+        behind.opcodeIndex = codes.index(_QUANTIZE)
+        behind.inputs, behind.outputs = [len(graph.tensors) - 1], [int(operator.outputs[0])]
+        operator.outputs = [len(graph.tensors) - 1]
+        graph.operators.insert(graph.operators.index(operator) + 1, behind)
+    return packed(model)
+
+
+def _of_other_scale(graph: Any, operator: Any, code: int) -> bool:
+    """Whether an int8 operator's output has another scale than the one its kernel takes."""
+    if code not in _FIXED:
+        return False
+    target = graph.tensors[operator.outputs[0]]
+    wanted = _FIXED[code]
+    if target.type != _INT8 or target.quantization is None:
+        return False
+    return bool((float(target.quantization.scale[0]), int(target.quantization.zeroPoint[0])) != wanted)
 
 
 def packed(model: Any) -> bytes:
