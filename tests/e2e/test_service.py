@@ -1,5 +1,6 @@
 """The command as a service: what it tells the service manager, how fast it ends, how it takes a new configuration."""
 
+import contextlib
 import json
 import os
 import signal
@@ -123,7 +124,10 @@ def test_sigterm_is_obeyed_at_once(how: str, edge_infer: Any, reference: Path, f
             environment["FAKE_EDGETPU"] = "hang:5"
         elif how == "blocked-sink":
             os.mkfifo(folder / "full")
-            reader = os.open(folder / "full", os.O_RDONLY | os.O_NONBLOCK)  # never read from
+            reader = os.open(folder / "full", os.O_RDWR | os.O_NONBLOCK)  # full, and never read from
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(reader, bytes(4096))
             words += ["--jsonl", "full"]
         elif how == "silent-broker":
             broker = f"mqtt://127.0.0.1:{port}"
