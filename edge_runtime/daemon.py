@@ -245,20 +245,8 @@ def _run(made: Run, host: Host) -> int:
         vitals=host.vitals,
         config_error=made.plan.error,
     )
-    sinks: list[Outlet] = [DirectSink(report.sink, name="mqtt", counters=counters)]
-    sinks += [
-        SinkWorker(sink, name=name, counters=counters, stop=stop)
-        for name, sink in _sinks(config, stop, device=host.device, terminal=host.terminal)
-    ]
-    dispatcher = Dispatcher(
-        policies={n: PublishPolicy(config.publish.policy or default_rule(live=live)) for n, live in made.live.items()},
-        live=made.live,
-        sequences=host.sequences,
-        sinks=sinks,
-        stop=stop,
-        limit=config.publish.frames,
-        observers=(report.observe,),
-    )
+    sinks = _outlets(made, host, report)
+    dispatcher = _dispatcher(made, host, report, sinks)
     with ExitStack() as stack:
         host.sequences.open(made.live)
         stack.enter_context(report)
@@ -321,6 +309,29 @@ def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
         flow.look, report.look, HealthFile(host.state, lambda: host.watchdog.health() | report.health()).tick
     )
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
+
+
+def _outlets(made: Run, host: Host, report: Report) -> list[Outlet]:
+    config, counters, stop = made.plan.config, made.counters, made.stop
+    outlets: list[Outlet] = [DirectSink(report.sink, name="mqtt", counters=counters)]
+    outlets += [
+        SinkWorker(sink, name=name, counters=counters, stop=stop)
+        for name, sink in _sinks(config, stop, device=host.device, terminal=host.terminal)
+    ]
+    return outlets
+
+
+def _dispatcher(made: Run, host: Host, report: Report, sinks: Sequence[Outlet]) -> Dispatcher:
+    publish, live = made.plan.config.publish, made.live
+    return Dispatcher(
+        policies={name: PublishPolicy(publish.policy or default_rule(live=is_live)) for name, is_live in live.items()},
+        live=live,
+        sequences=host.sequences,
+        sinks=sinks,
+        stop=made.stop,
+        limit=publish.frames,
+        observers=(report.observe,),
+    )
 
 
 def _sinks(config: Config, stop: Stop, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:
