@@ -23,12 +23,13 @@ INTERVAL_SIGMAS: Final = 1.64
 """Half of an interval that is to hold nine of ten predictions, in standard deviations."""
 SHARED_ERROR: Final = 0.5
 _ALIKE: Final = {
-    "SQUEEZE": "RESHAPE", "EXPAND_DIMS": "RESHAPE", "RELU_N1_TO_1": "RELU6", "RELU_0_TO_1": "RELU6", "NEG": "ABS",
+    "SQUEEZE": "RESHAPE", "EXPAND_DIMS": "RESHAPE", "RELU_N1_TO_1": "RELU", "RELU_0_TO_1": "RELU", "NEG": "ABS",
     "FLOOR": "ABS", "CEIL": "ABS", "ROUND": "ABS", "POW": "EXP", "LOG": "EXP", "SIN": "TANH", "COS": "TANH",
     "PRELU": "LEAKY_RELU", "PADV2": "PAD", "MIRROR_PAD": "PAD", "SPLIT_V": "SPLIT", "UNPACK": "PACK",
     "REDUCE_MAX": "SUM", "REDUCE_MIN": "SUM", "REDUCE_PROD": "SUM", "ARG_MIN": "ARG_MAX", "DEPTH_TO_SPACE": "TRANSPOSE",
     "SPACE_TO_DEPTH": "TRANSPOSE", "BATCH_TO_SPACE_ND": "TRANSPOSE", "SPACE_TO_BATCH_ND": "TRANSPOSE",
-    "GATHER": "SLICE", "LOG_SOFTMAX": "SOFTMAX", "CAST": "DEQUANTIZE",
+    "GATHER": "SLICE", "LOG_SOFTMAX": "SOFTMAX", "SUB": "ADD",
+    "MINIMUM": "MAXIMUM", "SQUARE": "ABS", "SQRT": "RSQRT", "RELU6": "RELU", "CAST": "DEQUANTIZE",
 }  # fmt: skip
 """Operators that are not timed to those that do about the same work."""
 UNKNOWN_ERROR: Final = 0.5
@@ -150,12 +151,13 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def _relatives(kernel: str) -> Iterator[tuple[float, str]]:
     """Yield kernels that take about as long, the most alike first, each with a doubt."""
-    by, types, name, *_ = kernel.split("/")
+    by, types, name, *variant = kernel.split("/")
     other = types.replace("uint8", "int8") if "uint8" in types else types.replace("int8", "uint8")
     yield 0.15, f"{by}/{types}/{name}"
     yield 0.15, kernel.replace(types, other, 1)
     yield 0.2, f"{by}/{other}/{name}"
     if alike := _ALIKE.get(name):
+        yield 0.15, "/".join((by, types, alike, *variant))
         yield 0.3, f"{by}/{types}/{alike}"
         yield 0.3, f"{by}/{other}/{alike}"
     for swapped in ("int8", "float32"):

@@ -40,8 +40,11 @@ class Descriptor:
 
 def describe(graph: Graph, node: Node, *, delegated: bool) -> Descriptor:
     """Return the descriptor of an operator."""
-    variant, sizes = _sizes(graph, node)
-    parts = ["xnnpack" if delegated else "plain", _types(graph, node), node.name, *([variant] if variant else [])]
+    name, (variant, sizes) = node.name, _sizes(graph, node)
+    if delegated and (name, variant) == ("CONV_2D", "1x1") and sizes[0] == 1:
+        # Of a single pixel it is the same kernel, and as much a matter of fetching weights.
+        name, variant = "FULLY_CONNECTED", ""
+    parts = ["xnnpack" if delegated else "plain", _types(graph, node), name, *([variant] if variant else [])]
     return Descriptor("/".join(parts), tuple(max(1, size) for size in sizes))
 
 

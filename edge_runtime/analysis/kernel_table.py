@@ -18,6 +18,7 @@ Tile = tuple[int, int, int]
 """Rows, outputs and depth that a kernel computes at a time."""
 Law = Literal["product", "depthwise", "values"]
 _PRODUCTS: Final = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})
+_BINARY: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"})
 SHORTEST_US: Final = 0.05
 _ROW_GROUPS: Final = (4, 8, 16)
 _CHANNEL_GROUPS: Final = (16, 32, 64)
@@ -115,8 +116,16 @@ def law_terms(kernel: str, sizes: NDArray[np.int64], *, tile: Tile, caches_bytes
     columns = np.maximum(sizes, 1).astype(np.float64).T
     types = kernel.split("/")[1]
     size = 4 if types.split("-")[0] in {"float32", "int32"} else 1
-    terms = {"product": _product, "depthwise": _depthwise, "values": _values}[law_of(kernel)]
+    if law_of(kernel) == "values":
+        return np.stack(_values(columns, tile, size * _tensors(kernel), caches_bytes), axis=1)
+    terms = {"product": _product, "depthwise": _depthwise}[law_of(kernel)]
     return np.stack(terms(columns, tile, size, caches_bytes), axis=1)
+
+
+def _tensors(kernel: str) -> int:
+    """Return how many tensors of the full size an operator reads and writes."""
+    parts = kernel.split("/")
+    return 3 if parts[2] in _BINARY and len(parts) == 3 else 2
 
 
 def _product(columns: Floats, tile: Tile, size: int, caches: tuple[int, int]) -> list[Floats]:
@@ -156,7 +165,7 @@ def _depthwise(columns: Floats, tile: Tile, size: int, caches: tuple[int, int]) 
 
 def _values(columns: Floats, tile: Tile, size: int, caches: tuple[int, int]) -> list[Floats]:
     rows, inner, window = columns
-    moved_bytes = rows * inner * size * 3
+    moved_bytes = rows * inner * size
     computed = rows * np.ceil(inner / tile[1]) * tile[1]
     return [
         np.ones_like(rows),

@@ -15,12 +15,18 @@ _FIRST_VERSION: Final = frozenset({"ELU", "HARD_SWISH"})
 
 
 def convolution(
-    type_name: str, side: int, channels: tuple[int, int], *, window: tuple[int, int] = (1, 1), stride: int = 1
+    type_name: str,
+    side: int,
+    channels: tuple[int, int],
+    *,
+    window: tuple[int, int] = (1, 1),
+    stride: int = 1,
+    groups: int = 1,
 ) -> bytes:
     """Return CONV_2D of ``channels`` (in, out) with a result of ``side`` by ``side``."""
     writer, (depth, width) = ModelWriter(), channels
     fed = writer.tensor([1, side * stride, side * stride, depth], type_name)
-    weights = writer.weights([width, *window, depth], type_name)
+    weights = writer.weights([width, *window, depth // groups], type_name)
     made = writer.tensor([1, side, side, width], type_name)
     options = (1, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride)})
     writer.operator("CONV_2D", [fed, weights, writer.bias(width, type_name)], [made], options, version=3)
