@@ -23,7 +23,7 @@ from edge_runtime.analysis.cost import Cost, costs
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.profile import ElementType, Kernel, Profile
-from edge_runtime.analysis.xnnpack import RuntimeName, delegation
+from edge_runtime.analysis.xnnpack import RuntimeName, delegation, fused_away
 
 Kind = Literal["dense", "window", "depthwise", "values", "nothing"]
 _DENSE: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
@@ -109,7 +109,16 @@ def predict_latency(
     used = threads or int(profile.cores.value)
     works = model_work(graph, runtime=runtime, xnnpack=xnnpack)
     if profile.calibration:
-        return _by_calibration(graph, profile, profile.calibration, works, threads=used, known=known)
+        return _by_calibration(
+            graph,
+            profile,
+            profile.calibration,
+            works,
+            threads=used,
+            runtime=runtime,
+            xnnpack=xnnpack,
+            known=known,
+        )
     times = (node_ms(work, profile, threads=used) for work in works)
     nodes = tuple(NodeLatency(work, ms, ms) for work, ms in zip(works, times, strict=True))
     total = sum(node.ms for node in nodes)
@@ -123,6 +132,8 @@ def _by_calibration(
     works: tuple[Work, ...],
     *,
     threads: int,
+    runtime: RuntimeName,
+    xnnpack: bool,
     known: Known | None,
 ) -> Latency:
     described = [describe(graph, node, delegated=work.delegated) for node, work in zip(graph.nodes, works, strict=True)]
@@ -135,12 +146,13 @@ def _by_calibration(
         else:
             alone.append(table or (1e3 * node_ms(work, profile, threads=threads), UNKNOWN_ERROR))
     context, sums = calibration.context(threads), sums_of(graph)
-    alone_us = sum(us for us, _ in alone)
+    fused = fused_away(graph, delegation(graph, runtime=runtime, enabled=xnnpack))
+    alone_us = sum(us for number, (us, _) in enumerate(alone) if number not in fused)
     whole_us = in_context_us(context, alone_us, sums) if alone else 0.0
     beside = whole_us / alone_us if alone_us else 0.0
     nodes = tuple(
-        NodeLatency(work, us * beside / 1e3, us / 1e3, exact is not None)
-        for work, (us, _), exact in zip(works, alone, measured, strict=True)
+        NodeLatency(work, 0.0 if number in fused else us * beside / 1e3, us / 1e3, exact is not None)
+        for number, (work, (us, _), exact) in enumerate(zip(works, alone, measured, strict=True))
     )
     copied_us = call_us(context, sums)
     ms = (whole_us + copied_us) / 1e3

@@ -85,6 +85,25 @@ def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
     return node.name in _FLOAT_OR_8_BIT or (node.name in _FLOAT_ONLY and kinds <= _FLOAT)
 
 
+def fused_away(graph: Graph, parts: Delegation) -> frozenset[int]:
+    """Return the operators that XNNPACK runs together with the one before them, so that they take no time.
+
+    Seen with ai-edge-litert 2.3.0: of x times LOGISTIC(x) with 8 bits it makes one table look-up.
+    """
+    made_by = {index: node for node in graph.nodes for index in node.outputs}
+    found = set()
+    for node in graph.nodes:
+        if node.name != "MUL" or parts.segment[node.index] is None or len(node.inputs) != 2:
+            continue
+        result = graph.result(node)
+        for fed, gate in (node.inputs, node.inputs[::-1]):
+            before = made_by.get(gate)
+            if before and before.name == "LOGISTIC" and before.inputs[0] == fed and result:
+                same_part = parts.segment[before.index] == parts.segment[node.index]
+                found |= {node.index} if same_part and result.type.name in _8_BIT else set()
+    return frozenset(found)
+
+
 def _stores_weights(graph: Graph, node: Node) -> bool:
     return len(node.inputs) > 1 and node.inputs[1] >= 0 and graph.constant[node.inputs[1]]
 
@@ -122,11 +141,20 @@ def _scales_alike(graph: Graph, node: Node) -> bool:
     )
 
 
+def _is_centred(graph: Graph, node: Node) -> bool:
+    """Tell whether the second operand of an 8-bit product has the zero point 0 (seen with ai-edge-litert 2.3.0)."""
+    right = graph.operand(node, 1)
+    if right is None or right.type.name not in _8_BIT or not right.zero_points.size:
+        return True
+    return bool((right.zero_points == 0).all())
+
+
 _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
     "CONV_2D": _stores_weights,
     "DEPTHWISE_CONV_2D": _stores_weights_of_its_type,
     "TRANSPOSE_CONV": _stores_weights,
     "FULLY_CONNECTED": _stores_weights,
+    "BATCH_MATMUL": _is_centred,
     "CONCATENATION": _joins_few,
     "SPLIT": _splits_few,
     "QUANTIZE": _keeps_sign,

@@ -83,10 +83,11 @@ def lstm(steps: int, inputs: int, cells: int) -> bytes:
     return writer.model([fed], [made])
 
 
-def matmul(type_name: str, batch: int, rows: int, depth: int, columns: int) -> bytes:
-    """Return BATCH_MATMUL of two computed operands."""
+def matmul(type_name: str, batch: int, rows: int, depth: int, columns: int, *, zero_point: int = 0) -> bytes:
+    """Return BATCH_MATMUL of two computed operands; ``zero_point`` is that of the second, which XNNPACK wants to be 0."""
     writer = ModelWriter()
-    left, right = (writer.tensor(shape, type_name) for shape in ([batch, rows, depth], [batch, depth, columns]))
+    left = writer.tensor([batch, rows, depth], type_name)
+    right = writer.tensor([batch, depth, columns], type_name, zero_point=zero_point)
     made = writer.tensor([batch, rows, columns], type_name)
     writer.operator("BATCH_MATMUL", [left, right], [made], (101, {}), version=2 if type_name == "int8" else 1)
     return writer.model([left, right], [made])
@@ -101,6 +102,14 @@ def unary(name: str, fed_type: str, made_type: str, shape: Sequence[int], option
         made = writer.tensor(shape, made_type, scale=_LOGISTIC_SCALE, zero_point=-128)
     first = name in _FIRST_VERSION or "int8" not in {fed_type, made_type}
     writer.operator(name, [fed], [made], options, version=1 if first else 2)
+    return writer.model([fed], [made])
+
+
+def positive(name: str, shape: Sequence[int]) -> bytes:
+    """Return an int8 operator that is defined for values above zero only."""
+    writer = ModelWriter()
+    fed, made = writer.tensor(shape, "int8", zero_point=-128), writer.tensor(shape, "int8", zero_point=-128)
+    writer.operator(name, [fed], [made], None, version=2)
     return writer.model([fed], [made])
 
 

@@ -93,11 +93,13 @@ def _windowed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
 
 def _grouped(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
-        groups, side = random.choice((2, 4, 8, 16, 32)), random.choice((4, 7, 14, 28, 56))
-        channels = groups * random.choice((4, 8, 16, 32))
-        if side * side * channels * channels // groups * 9 <= MOST_MACS:
+        groups, side = random.choice((2, 4, 8, 16, 32, 96)), random.choice((3, 7, 14, 28, 56))
+        channels, window = groups * random.choice((1, 1, 4, 8, 16, 32)), random.choice((3, 3, 7))
+        if side * side * channels * channels // groups * window**2 <= MOST_MACS // 4:
             sizes = type_name, side, (channels, channels)
-            yield Probe(f"{type_name} grouped", partial(make.convolution, *sizes, window=(3, 3), groups=groups))
+            yield Probe(
+                f"{type_name} grouped", partial(make.convolution, *sizes, window=(window, window), groups=groups)
+            )
 
 
 def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
@@ -137,7 +139,10 @@ def _products(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
         batch, rows = random.choice((1, 2, 3, 4)), random.choice((16, 49, 64, 144, 256))
         depth, columns = random.choice((16, 24, 32, 64, rows)), random.choice((16, 32, 64, rows))
-        yield Probe(f"{type_name} matmul", partial(make.matmul, type_name, batch, rows, depth, columns))
+        product = partial(make.matmul, type_name, batch, rows, depth, columns)
+        yield Probe(f"{type_name} matmul", product)
+        if type_name == "int8":
+            yield Probe(f"{type_name} matmul off centre", partial(product, zero_point=3))
 
 
 def _drawn(random: Random, *, taps: int, thin: bool = False, alike: bool = False) -> tuple[int, tuple[int, int]]:
@@ -195,12 +200,13 @@ def _unary(shape: list[int]) -> Iterator[Probe]:
         yield Probe(f"{name} float32", partial(make.unary, name, "float32", "float32", shape, _OPTIONS.get(name)))
     for name in ("LOGISTIC", "TANH", "HARD_SWISH", "RELU", "LEAKY_RELU", "GELU", "QUANTIZE"):
         yield Probe(f"{name} int8", partial(make.unary, name, "int8", "int8", shape, _OPTIONS.get(name)))
+    yield Probe("RSQRT int8", partial(make.positive, "RSQRT", shape))
     yield Probe("QUANTIZE float32", partial(make.unary, "QUANTIZE", "float32", "int8", shape))
     yield Probe("DEQUANTIZE int8", partial(make.unary, "DEQUANTIZE", "int8", "float32", shape))
 
 
 def _binary(type_name: str, shape: list[int]) -> Iterator[Probe]:
-    names = ("ADD", "SUB", "MUL", *(("DIV", "SQUARED_DIFFERENCE") if type_name == "float32" else ()))
+    names = ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", *(("DIV",) if type_name == "float32" else ()))
     names = (*names, "MAXIMUM")
     for name in names:
         yield Probe(f"{name} {type_name}", partial(make.binary, name, type_name, shape, shape))
