@@ -84,7 +84,7 @@ def lstm(steps: int, inputs: int, cells: int) -> bytes:
 
 
 def matmul(type_name: str, batch: int, rows: int, depth: int, columns: int, *, zero_point: int = 0) -> bytes:
-    """Return BATCH_MATMUL of two computed operands; ``zero_point`` is that of the second, which XNNPACK wants to be 0."""
+    """Return BATCH_MATMUL of two computed operands; XNNPACK wants the second one's ``zero_point`` to be 0."""
     writer = ModelWriter()
     left = writer.tensor([batch, rows, depth], type_name)
     right = writer.tensor([batch, depth, columns], type_name, zero_point=zero_point)
