@@ -32,6 +32,8 @@ _ALIKE: Final = {
     "MINIMUM": "MAXIMUM", "SQUARE": "ABS", "SQRT": "RSQRT", "RELU6": "RELU", "CAST": "DEQUANTIZE",
 }  # fmt: skip
 """Operators that are not timed to those that do about the same work."""
+_LARGEST: Final = 1e12
+_LARGEST_ERROR: Final = 3.0
 UNKNOWN_ERROR: Final = 0.5
 """Standard deviation of the logarithm where an operator is predicted from another kind."""
 
@@ -60,6 +62,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How many of them the threads have."""
     error: float
     """Standard deviation of the logarithm of whole networks."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed with. Raises ValueError."""
+        above = (self.threads, self.scale, self.kept_bytes, self.level2_bytes, self.caches)
+        others = (self.cold_us_per_mb, self.moved_us_per_mb, self.shared_us_per_mb, self.call_us, self.error)
+        whole = (*above, *others, abs(self.per_operator_us), self.copy_us_per_mb)
+        if not all(0 <= value < _LARGEST for value in whole) or 0 in above or self.error > _LARGEST_ERROR:
+            raise ValueError("a context has a number that no device has")
 
     def cold_bytes(self, sums: "Sums") -> float:
         """Return how many bytes of weights come from behind the cache."""
@@ -100,6 +110,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How far the minima of two passes are apart, median of the logarithm: the noise floor of one operator."""
     contexts: tuple[Context, ...]
     kernels: tuple[Table, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be predicted from. Raises ValueError."""
+        if not self.contexts:
+            raise ValueError("a calibration needs a context for at least one number of threads")
 
     @cached_property
     def _tables(self) -> dict[tuple[str, int], Table]:

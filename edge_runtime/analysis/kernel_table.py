@@ -6,7 +6,9 @@ kernel (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, c
 unsure it is: far from what was measured it falls back to the law with a wide interval.
 """
 
+import re
 from functools import cached_property
+from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
@@ -19,6 +21,14 @@ Tile = tuple[int, int, int]
 Law = Literal["product", "depthwise", "values"]
 _PRODUCTS: Final = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})
 _BINARY: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"})
+_LINES = r"(?:(?:[1-9]\d{0,9} ){%d}\d{1,9}\.\d{3}\n){1,2000}"
+_POINTS: Final[dict[Law, re.Pattern[str]]] = {
+    "product": re.compile(_LINES % 4),
+    "depthwise": re.compile(_LINES % 4),
+    "values": re.compile(_LINES % 3),
+}
+_TERMS: Final[dict[Law, int]] = {"product": 9, "depthwise": 8, "values": 7}
+_LARGEST: Final = 1e12
 SHORTEST_US: Final = 0.05
 _ROW_GROUPS: Final = (4, 8, 16)
 _CHANNEL_GROUPS: Final = (16, 32, 64)
@@ -48,6 +58,19 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Root mean square of the logarithm, each point predicted from the others."""
     points: str
     """Lines of sizes and microseconds."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed with: profiles are handed about. Raises ValueError."""
+        if self.kernel.count("/") < 2:
+            raise ValueError(f"{self.kernel!r} names no kernel")
+        law = law_of(self.kernel)
+        if not _POINTS[law].fullmatch(self.points):
+            raise ValueError(f"{self.kernel}: points are lines of whole sizes and microseconds")
+        positive = (self.reach, self.amplitude, self.noise, *self.tile, *self.caches_bytes, self.threads)
+        if not all(isfinite(value) and 0 < value < _LARGEST for value in positive):
+            raise ValueError(f"{self.kernel}: reach, amplitude, noise, tile, caches and threads must be above 0")
+        if len(self.costs_us) != _TERMS[law] or not all(0 <= cost < _LARGEST for cost in (*self.costs_us, self.error)):
+            raise ValueError(f"{self.kernel}: {_TERMS[law]} costs of at least 0 are needed")
 
     @cached_property
     def measured(self) -> tuple[NDArray[np.int64], Floats]:

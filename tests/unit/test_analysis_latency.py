@@ -13,6 +13,7 @@ from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import model_work, predict_latency
 from edge_runtime.analysis.memory import estimate_memory
 from edge_runtime.analysis.profile import Profile, load_profile, parse_profile, profile_names
+from edge_runtime.analysis.xnnpack import delegation, fused_away
 from edge_runtime.errors import UsageError
 
 BOARDS = {
@@ -104,6 +105,19 @@ def test_an_operator_that_xnnpack_does_not_take_is_counted_as_such() -> None:
     graph = model.build([fed], [model.op("AVERAGE_POOL_2D", [model.conv(fed, 16)], [1, 16, 16, 16], pool)])
     assert [work.delegated for work in model_work(graph)] == [True, False]
     assert [work.kind for work in model_work(graph)] == ["dense", "values"]
+
+
+@pytest.mark.parametrize(("type_name", "fused"), [("int8", True), ("float32", False)])
+def test_a_value_times_its_logistic_is_one_look_up_with_8_bits(type_name: str, *, fused: bool) -> None:
+    model = ModelBuilder(type_name)
+    fed = model.tensor([1, 8, 8, 4])
+    first = model.conv(fed, 8)
+    gate = model.op("LOGISTIC", [first], [1, 8, 8, 8])
+    swish = model.op("MUL", [first, gate], [1, 8, 8, 8])
+    other = model.op("MUL", [swish, gate], [1, 8, 8, 8])
+    graph = model.build([fed], [other])
+    assert fused_away(graph, delegation(graph)) == (frozenset({2}) if fused else frozenset())
+    assert fused_away(graph, delegation(graph, enabled=False)) == frozenset()
 
 
 def test_a_profile_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.profile import load_profile, parse_profile
 from edge_runtime.cli import main
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
 
@@ -196,6 +196,27 @@ def test_an_operator_that_was_measured_counts_as_measured(tmp_path: Path) -> Non
     assert all(node.known for node in latency.nodes)
     count = len(latency.nodes)
     assert latency.ms == pytest.approx(count * (count + 1) / 2 + 0.001)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("reach = ", "reach = -"),
+        ("noise = ", "noise = nan #"),
+        ('points = """\n', 'points = """\nmany 1 1 1.0\n'),
+        ("costs_us = [", "costs_us = [1.0, "),
+        ('kernel = "xnnpack/', 'kernel = "'),
+        ("kept_bytes = ", "kept_bytes = 0 #"),
+        ("threads = 1", "threads = 0"),
+    ],
+)
+def test_a_damaged_calibration_is_refused_in_a_sentence(old: str, new: str) -> None:
+    made = calibration({"xnnpack/int8/CONV_2D/1x1": products()})
+    text = profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0)
+    head, begin, rest = text.partition("[[calibration.contexts]]")
+    assert old in rest
+    with pytest.raises(UsageError, match=r"x\.toml: "):
+        parse_profile(head + begin + rest.replace(old, new), name="x", where="x.toml")
 
 
 def test_the_command_writes_a_profile_and_says_where(

@@ -91,7 +91,7 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, Mapping) and _nested(value):
             yield from _table(value, (*path, _key(key)))
-        elif isinstance(value, list) and _nested(value):
+        elif isinstance(value, list | tuple) and _nested(value):
             for item in value:
                 yield f"\n[[{'.'.join((*path, _key(key)))}]]"
                 yield from (f"{_key(name)} = {_value(inner)}" for name, inner in item.items() if inner is not None)
@@ -99,7 +99,7 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 
 def _nested(value: Any) -> bool:
     """Tell what is written as a table of its own: lists of tables, and tables with tables in them or many values."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return bool(value) and isinstance(value[0], Mapping)
     return isinstance(value, Mapping) and (
         len(value) > 4 or any(isinstance(one, Mapping | list) for one in value.values())
