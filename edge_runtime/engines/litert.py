@@ -73,12 +73,13 @@ class LiteRtEngine:
                     experimental_delegates=None if delegate_library is None else [delegate_library],
                 )
                 self._interpreter.allocate_tensors()
+            # A tensor's name that is not UTF-8 shows only here.
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except NATIVE_ERRORS as error:
             reason = one_line(error)
             if delegate_library is not None:
                 raise DelegateError(f"the delegate {delegate} does not take {model_path}: {reason}") from error
             raise ModelError(f"{model_path}: {self._runtime.distribution} does not run this model: {reason}") from error
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in inputs)
         self.outputs = tuple(_spec(detail) for detail in outputs)
         self._input_indices = tuple(detail["index"] for detail in inputs)

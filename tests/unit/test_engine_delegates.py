@@ -249,3 +249,14 @@ def test_an_engine_may_be_closed_twice(compiled: ModelSpec, fake_edgetpu: Path) 
     engine = open_with(compiled, fake_edgetpu)
     engine.close()
     engine.close()
+
+
+def test_a_tensor_whose_name_is_no_text_makes_a_model_error(tmp_path: Path) -> None:
+    digits = Path(__file__).parents[2] / "edge_runtime/demo/digits.tflite"
+    sound = LiteRtEngine(str(digits))
+    name = sound.inputs[0].name.encode()
+    sound.close()
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(digits.read_bytes().replace(name, b"\xff" * len(name)))
+    with pytest.raises(ModelError, match="does not run this model"):
+        LiteRtEngine(str(broken))
