@@ -69,6 +69,7 @@ class Reload:
         self._notifier = notifier
         self._file = WatchedFile(origin.path) if origin.path is not None else None
         self._asked = threading.Event()
+        self._changed = False
         self._busy = threading.Lock()
         self._current: Current | None = None
         self._next: Plan | None = None
@@ -93,11 +94,13 @@ class Reload:
 
     def tick(self) -> None:
         """Look whether it was asked for or the file has changed; start reading."""
-        asked = self._asked.is_set()
-        changed = self._file is not None and self._file.has_changed(time.monotonic())
-        if (not asked and not changed) or self._current is None or self._busy.locked():
+        # A change is noticed once: while nothing can be done about it, it must be remembered.
+        self._changed |= self._file is not None and self._file.has_changed(time.monotonic())
+        asked, current = self._asked.is_set(), self._current
+        if not (asked or self._changed) or current is None or current.stop.is_set() or self._busy.locked():
             return
         self._asked.clear()
+        self._changed = False
         self._notifier.reloading()
         why = "asked for" if asked else "its file has changed"
         log.info("reading the configuration again: %s", why)
@@ -112,6 +115,7 @@ class Reload:
         with self._busy:
             current = self._current
             if current is None or current.stop.is_set():
+                self._changed = True  # the run that follows is to have it
                 return "the run is ending"
             try:
                 config = self._origin.load()

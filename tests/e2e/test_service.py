@@ -140,7 +140,7 @@ def test_sigterm_is_obeyed_at_once(how: str, edge_infer: Any, reference: Path, f
         configure(edge_infer, text)
         running = edge_infer.start(*words, "--model", model, "--broker", broker, "-v", **environment)
         state = folder / "state/edge-infer/porch"
-        eventually((state / "sequence.json").exists, what="a run")
+        eventually((state / "sequence.json").exists, what="a run", timeout_s=60.0)
         time.sleep(1.5 if seen else 3.0)
         ended = stop_timed(edge_infer, running)
         if how == "blocked-sink":
