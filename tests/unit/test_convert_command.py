@@ -163,3 +163,26 @@ def test_a_disk_that_takes_nothing_is_a_sentence(redness: Path, capsys: pytest.C
     flags = ["-o", "/proc/o.tflite", "--quantize", "none", "--preset", "raw", "-q"]
     assert main([str(redness), *flags]) == 1
     assert "/proc/o.tflite cannot be written" in capsys.readouterr().err
+
+
+def test_several_pictures_and_folders_are_checked_at_once(
+    redness: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.tflite"
+    flags = ["--quantize", "none", "--preset", "0-1", "--task", "classify", "-q"]
+    assert main([str(redness), "-o", str(output), *flags]) == 0
+    one = paint(tmp_path / "one.png", (200, 0, 0))
+    paint(tmp_path / "more" / "b.png", (0, 0, 200))
+    paint(tmp_path / "more" / "a.png", (100, 0, 50))
+    capsys.readouterr()
+    assert main(["--check", str(one), "--check", str(tmp_path / "more"), str(output), "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)["pictures"]
+    assert [Path(answer["picture"]).name for answer in answers] == ["one.png", "a.png", "b.png"]
+    assert answers[0]["values"][0]["float"] == pytest.approx(200 / 255, abs=0.01)
+    assert answers[0]["values"][0]["artifact"] == pytest.approx(200 / 255, abs=0.01)
+    (tmp_path / "none").mkdir()
+    assert main(["--check", str(tmp_path / "none"), str(output), "-q"]) == 2
+    assert "no pictures in this folder" in capsys.readouterr().err
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    assert main(["--check", str(tmp_path / "broken.jpg"), str(output), "-q"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
