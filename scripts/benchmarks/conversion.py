@@ -125,7 +125,9 @@ def measure(name: str, folder: Path, through: list[str]) -> dict[str, float]:
         said.seek(0)
         log.seek(0)
         if process.returncode:
-            raise SystemExit(f"{name}: {log.read().decode(errors='replace')[-2000:]}")
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            print(f"{name} failed: {lines[-1] if lines else process.returncode}", file=sys.stderr)
+            return {}
         answer = said.read()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
@@ -165,7 +167,11 @@ def main() -> None:
     packages = ("tensorflow-cpu", "keras", "onnx2tf", "ai-edge-quantizer", "ai-edge-litert")
     print(", ".join(f"{package} {version(package)}" for package in packages), f"Python {sys.version.split()[0]}")
     print("| | wall clock, s | processor time, s | largest memory, MB |\n| --- | --- | --- | --- |")
-    for name, runs in rows.items():
+    for name, tries in rows.items():
+        runs = [run for run in tries if run]
+        if not runs:
+            print(f"| {name} | fails | | |")
+            continue
         columns = [
             spread([run[key] for run in runs], digits) for key, digits in (("seconds", 1), ("cpu_s", 1), ("peak_mb", 0))
         ]
