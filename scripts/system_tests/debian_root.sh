@@ -19,13 +19,12 @@ need() {
 _debian() {
   local variant=$1 suite=$2 arch=$3 file
   shift 3
-  local packages=$*
-  file=$root_cache/$suite-$arch-$variant-$(printf %s "$packages" | cksum | cut -d' ' -f1).tar
+  file=$root_cache/$suite-$arch-$variant-$(printf %s "$*" | cksum | cut -d' ' -f1).tar
   if [[ ! -f $file ]]; then
     need mmdebstrap
     mkdir -p "$root_cache"
     say "unpacking Debian $suite for $arch (once)"
-    nice mmdebstrap --quiet --variant="$variant" --arch="$arch" --include="${packages// /,}" "$suite" "$file.part.tar" >&2 ||
+    nice mmdebstrap --quiet --variant="$variant" --arch="$arch" "${@/#/--include=}" "$suite" "$file.part.tar" >&2 ||
       { rm -f "$file.part.tar"; root_stop "Debian $suite cannot be fetched"; }
     mv "$file.part.tar" "$file"
   fi
