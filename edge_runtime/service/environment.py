@@ -16,7 +16,7 @@ from typing import Final
 from edge_runtime._version import __version__
 from edge_runtime.errors import InstallError, UsageError
 from edge_runtime.service import packages
-from edge_runtime.service.commands import run
+from edge_runtime.service.commands import run, succeeds
 from edge_runtime.service.layout import Layout
 from edge_runtime.service.target import Target
 
@@ -108,6 +108,19 @@ def _install(layout: Layout, target: Target, source: Packages, environment: Path
             run([*pip, *words, *always, *into], doing="pip", environment=quiet)
     if not layout.live:
         shutil.rmtree(site / "bin", ignore_errors=True)  # scripts for the Python that ran here
+        _compile(layout, target, site)
+
+
+def _compile(layout: Layout, target: Target, site: Path) -> None:
+    """Compile an image's modules, where this machine has the same Python: else each start there does it again.
+
+    The service may not write beside its modules, and compiled ones are the same for every processor.
+    """
+    here = sys.version_info[:2] == target.version
+    python = sys.executable if here else shutil.which(target.python.name)
+    if python is not None:
+        words = ["-m", "compileall", "-q", "-s", str(layout.root), "-p", "/", str(site)]
+        succeeds([python, *words])
 
 
 def _calls(layout: Layout, target: Target, source: Packages, environment: Path) -> list[list[str]]:

@@ -86,7 +86,7 @@ class Machine:
         words = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"]
         words += ["-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"]
         words += ["-kernel", f"{self.folder}/kernel", "-initrd", f"{self.folder}/first.gz"]
-        words += ["-append", "console=ttyAMA0 root=/dev/vda rw panic=-1"]
+        words += ["-append", "console=ttyAMA0 root=/dev/vda rw panic=-1 systemd.journald.forward_to_console=1"]
         words += ["-drive", disk, "-device", "virtio-blk-pci,drive=disk"]
         words += ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network"]
         words += ["-serial", f"file:{self.console}"]
@@ -105,7 +105,10 @@ class Machine:
         image = str(self.folder / "disk.img")
         done = subprocess.run(["e2fsck", "-f", "-p", image], capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1), f"e2fsck says {done.returncode}: {done.stdout[-300:]}"
-        for place, name in (("etc/edge-infer/config.toml", "config"), ("var/lib/edge-infer/outbox.sqlite", "outbox.db")):
+        for place, name in (
+            ("etc/edge-infer/config.toml", "config"),
+            ("var/lib/edge-infer/outbox.sqlite", "outbox.db"),
+        ):
             subprocess.run(
                 ["debugfs", "-R", f"dump /{place} {self.folder}/{name}", image], capture_output=True, check=True
             )
