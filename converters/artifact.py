@@ -22,6 +22,8 @@ from edge_runtime.model_file import ModelFile
 from edge_runtime.model_metadata import BUFFER_NAME as METADATA_BUFFER_NAME
 from edge_runtime.types import ImageInput, ModelSpec
 
+_MASKING: Final = frozenset({0, 2, 55, 57, 64, 123})
+"""ADD, CONCATENATION, MAXIMUM, MINIMUM, SELECT, SELECT_V2."""
 _QUANTIZING: Final = frozenset({6, 114})
 """DEQUANTIZE and QUANTIZE: float on one side by their nature."""
 
@@ -134,13 +136,23 @@ def int8_macs(model: ModelFile) -> float:
 
 
 def refuse_bad_constants(model: ModelFile) -> None:
-    """Refuse a network with weights that are no numbers. Raises ModelError that names the tensor."""
+    """Refuse a network with weights that are no numbers. Raises ModelError that names the tensor.
+
+    Minus infinity in what is added or chosen is a mask, as attention has it, and meant.
+    """
+    readers: dict[int, set[int]] = {}
+    for operator in model.operators:
+        for index in operator.inputs:
+            readers.setdefault(index, set()).add(operator.code.builtin)
     for tensor in model.tensors:
         if tensor.type.name != "float32":
             continue
         constants = np.frombuffer(model.buffer(tensor.buffer), np.float32)
-        if not np.isfinite(constants).all():
-            bad = int(np.sum(~np.isfinite(constants)))
+        broken = ~np.isfinite(constants)
+        if readers.get(tensor.index, set()) <= _MASKING:
+            broken &= ~np.isneginf(constants)
+        if broken.any():
+            bad = int(np.sum(broken))
             raise ModelError(
                 f"the weights {tensor.name!r} have {bad} of {constants.size} values that are no numbers "
                 "(NaN or infinite); the training went wrong: use an earlier checkpoint"

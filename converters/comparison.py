@@ -13,6 +13,8 @@ SAME_DB: Final = 200.0
 """Reported for outputs that are equal, where the ratio is infinite."""
 _NOTHING: Final = 1e-6
 """So far from an output that is zero throughout is as good as zero: rounding of what cancels out."""
+_TIE: Final = 1e-6
+"""Relative; float32 has about 7 digits."""
 _CONFIDENCE_Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
 
@@ -54,6 +56,8 @@ def sqnr_db(reference: Array, other: Array) -> float:
         if not np.array_equal(wanted[~finite], got[~finite], equal_nan=True):
             return -SAME_DB
         wanted, got = wanted[finite], got[finite]
+        if not wanted.size and np.isnan(reference).any():
+            return -SAME_DB  # nothing was compared
     if not np.isfinite(got).all():
         return -SAME_DB
     noise = float(np.sum((wanted - got) ** 2))
@@ -82,8 +86,11 @@ def top1(outputs: Array) -> NDArray[np.int64]:
 
 
 def agreement(reference: Array, other: Array) -> float:
-    """Return the share of samples whose best class is the same."""
-    return float(np.mean(top1(reference) == top1(other)))
+    """Return the share of samples whose best class is the same; of equally good ones any will do."""
+    scores = np.asarray(reference.reshape(len(reference), -1), np.float64)
+    best = scores.max(axis=1, initial=-math.inf)
+    found = scores[np.arange(len(scores)), top1(other)]
+    return float(np.mean(found >= best - _TIE * np.abs(best)))
 
 
 def class_entropy_bits(outputs: Array) -> float:

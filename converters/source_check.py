@@ -136,13 +136,24 @@ class FloatModel:
         return [np.array(read_array(path)) for path in reply["outputs"]]
 
     def layout(self, arrangement: Sequence[Arrangement]) -> dict[str, Any]:
-        """Return the axes by which input and outputs were turned, for the manifest's provenance."""
+        """Return names, shapes and layout of all inputs and outputs, for the manifest's provenance.
+
+        ``axes`` are those of the source's tensor, in the order that the artifact has them in.
+        """
         assert self._turned is not None
         return {
             "input": list(self._turned.axes),
             "inputs": [self._input_facts(index) for index in self.file.inputs],
-            "outputs": [{"source": self.names[one.source], "axes": list(one.axes)} for one in arrangement],
+            "outputs": [
+                self._output_facts(index, one) for index, one in zip(self.file.outputs, arrangement, strict=True)
+            ],
         }
+
+    def _output_facts(self, index: int, one: Arrangement) -> dict[str, Any]:
+        shape = self.file.tensors[index].shape
+        # Outputs without a batch of their own were compared with one in front.
+        axes = one.axes if len(one.axes) == len(shape) else [axis - 1 for axis in one.axes[1:]]
+        return {"source": self.names[one.source], "shape": list(shape), "axes": list(axes)}
 
     def _input_facts(self, index: int) -> dict[str, Any]:
         assert self._turned is not None

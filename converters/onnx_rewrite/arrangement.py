@@ -1,12 +1,15 @@
 """Cutting, padding and splitting, with every size written out."""
 
 import itertools
+import math
 from typing import Any, Final
 
 import numpy as np
 
 from converters.onnx_rewrite.movement import moved
 from converters.onnx_rewrite.trace import Answer, Call, Trace
+
+_MOST_AXES: Final = 5
 
 
 def padded(trace: Trace, call: Call) -> Answer:
@@ -54,13 +57,19 @@ def split(trace: Trace, call: Call) -> Answer:
 def sliced(trace: Trace, call: Call) -> Answer:
     """Slice backwards: by places along each axis."""
     given = [trace.value(name) if name else None for name in call.inputs[1:]]
-    if len(given) < 4 or any(value is None for value in given):
+    result, count = call.inputs[0], 0 if given[0] is None else given[0].size
+    given += [None] * (4 - len(given))
+    defaults = (None, None, np.arange(count), np.ones(count, np.int64))
+    filled = [
+        default if not call.has(place) else value
+        for place, (value, default) in enumerate(zip(given, defaults, strict=True), 1)
+    ]
+    if any(value is None for value in filled):
         return None
-    starts, ends, axes, steps = ([int(number) for number in value.reshape(-1)] for value in given if value is not None)
-    if min(steps, default=1) > 0:
-        return None
-    result = call.inputs[0]
+    starts, ends, axes, steps = ([int(number) for number in value.reshape(-1)] for value in filled if value is not None)
     shape = trace.shape(result)
+    if min(steps, default=1) > 0:
+        return _cut_flat(trace, result, list(zip(starts, ends, axes, steps, strict=True)))
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis % len(shape)
         places = np.arange(shape[place])[slice(*_bounds(start, end, step, shape[place]))]
@@ -68,6 +77,29 @@ def sliced(trace: Trace, call: Call) -> Answer:
             return None
         result = trace.gather(result, places, place)
     return result
+
+
+def _cut_flat(trace: Trace, value: str, cuts: list[tuple[int, int, int, int]]) -> Answer:
+    """Slices of more axes than the interpreter takes: one axis after the other, what is around it made one."""
+    if trace.rank(value) <= _MOST_AXES:
+        return None
+    for start, end, axis, step in cuts:
+        shape = list(trace.shape(value))
+        place = axis % len(shape)
+        flat = trace.reshape(value, [math.prod(shape[:place]), shape[place], math.prod(shape[place + 1 :])])
+        part = trace.op("Slice", flat, [start], [end], [1], [step])
+        shape[place] = trace.shape(part)[1]
+        value = trace.reshape(part, shape)
+    return value
+
+
+def reshaped(trace: Trace, call: Call) -> Answer:
+    """Reshape to a single number: the interpreter takes no empty constant as a shape."""
+    wanted = trace.value(call.inputs[1])
+    rank = trace.rank(call.inputs[0])
+    if wanted is None or wanted.size or not rank:
+        return None
+    return trace.op("Squeeze", call.inputs[0], list(range(rank)))
 
 
 def _bounds(start: int, end: int, step: int, size: int) -> tuple[int | None, int | None, int]:
@@ -140,4 +172,5 @@ RULES: Final = {
     "Slice": sliced,
     "Conv": padded_convolution,
     "OneHot": one_hot,
+    "Reshape": reshaped,
 }

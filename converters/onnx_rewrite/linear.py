@@ -79,6 +79,6 @@ def _constants(trace: Trace, call: Call) -> dict[str, Array] | None:
 
 def _run(trace: Trace, call: Call, given: dict[str, Array], data: Array) -> Array | None:
     names = ["input0", *(f"input{number}" if name else "" for number, name in enumerate(call.inputs[1:], 1))]
-    node = helper.make_node(call.op, names, ["linear"], **call.attributes)
+    node = helper.make_node(call.op, names, ["linear"], domain=call.domain, **call.attributes)
     found = evaluate.run(node, {"input0": data, **given}, trace.version, list(trace.opsets))
     return None if found is None else np.asarray(found[0], np.float64)

@@ -37,6 +37,14 @@ def scattered(trace: Trace, call: Call) -> Answer:
     return _reduced(trace, call, {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}[reduction])
 
 
+def updated(trace: Trace, call: Call) -> Answer:
+    """Say a TensorScatter at constant places: of the cache and of the update."""
+    if not trace.is_float(call.inputs[0]):
+        return None
+    places = _places(trace, call, [0, 1])
+    return None if places is None else select(trace, call.inputs[:2], places)
+
+
 def _reduced(trace: Trace, call: Call, kind: str) -> Answer:
     """Combine the updates in rounds, in each of which every place is hit at most once."""
     targets = _targets(trace, call)
@@ -102,7 +110,7 @@ def _places(trace: Trace, call: Call, data: list[int]) -> Array | None:
     if start > _MOST_VALUES:
         return None
     attributes = {name: value for name, value in call.attributes.items() if name not in {"value", "reduction"}}
-    node = helper.make_node(call.op, names, ["places"], **attributes)
+    node = helper.make_node(call.op, names, ["places"], domain=call.domain, **attributes)
     found = evaluate.run(node, given, trace.version, list(trace.opsets))
     return None if found is None else np.rint(found[0]).astype(np.int64)
 

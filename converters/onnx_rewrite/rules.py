@@ -49,7 +49,7 @@ RULES: Final[dict[str, Rule]] = {
     "Scatter": movement.scattered,
     "ScatterElements": movement.scattered,
     "ScatterND": movement.scattered,
-    "TensorScatter": movement.moved,
+    "TensorScatter": movement.updated,
 }
 EXPANDED: Final = frozenset(
     {

@@ -39,7 +39,7 @@ def lower(model: Any, how: Lowering) -> bytes:
     """Return the float ``.tflite``. Raises ModelError that names the operators that do not convert."""
     import onnx
 
-    plain = prepare(model)
+    plain = _simplified(prepare(model)) if how.turned else prepare(model)
     refused = unsupported(plain)
     if refused:
         raise ModelError(f"operators that do not convert: {'; '.join(refused[:_NAMED_AT_MOST])}; change this part")
@@ -56,6 +56,16 @@ def lower(model: Any, how: Lowering) -> bytes:
     return found.read_bytes()
 
 
+def _simplified(model: Any) -> Any:
+    """Return the model as onnxsim has it: what belongs together in a network of pictures is fused."""
+    from onnxsim import simplify
+
+    try:
+        return simplify(model)[0]
+    except Exception:  # noqa: BLE001 - it raises what it likes; the model is good without it
+        return model
+
+
 def _convert(copy: Path, how: Lowering) -> None:
     import onnx2tf
 
@@ -65,7 +75,7 @@ def _convert(copy: Path, how: Lowering) -> None:
             output_folder_path=str(how.folder),
             non_verbose=True,
             copy_onnx_input_output_names_to_tflite=True,
-            not_use_onnxsim=not how.turned,
+            not_use_onnxsim=True,  # which would start it as a command; it was asked already
             keep_ncw_or_nchw_or_ncdhw_input_names=None if how.turned else list(how.shapes),
         )
     except SystemExit as error:
@@ -136,7 +146,7 @@ def run(content: bytes, inputs: Sequence[Array]) -> list[Array]:
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
         for entry, value in zip(interpreter.get_input_details(), inputs, strict=True):
-            interpreter.set_tensor(entry["index"], np.ascontiguousarray(value, np.float32))
+            interpreter.set_tensor(entry["index"], np.asarray(value, np.float32, order="C"))
         interpreter.invoke()
         return [np.asarray(interpreter.get_tensor(entry["index"])) for entry in interpreter.get_output_details()]
     except (RuntimeError, ValueError) as error:

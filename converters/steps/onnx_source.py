@@ -21,7 +21,7 @@ class Source:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Return the outputs as float32. Raises ModelError when nothing here can run the model."""
         feeds = {
-            name: np.ascontiguousarray(value, np.float32) for name, value in zip(self._inputs, inputs, strict=True)
+            name: np.asarray(value, np.float32, order="C") for name, value in zip(self._inputs, inputs, strict=True)
         }
         try:
             results = self._run(feeds)

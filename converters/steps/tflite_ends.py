@@ -7,6 +7,7 @@ import numpy as np
 
 _TRANSPOSE: Final = 39
 _RESHAPE: Final = 22
+_SQUEEZE: Final = 43
 
 
 class Ends:
@@ -18,6 +19,7 @@ class Ends:
         self._schema = schema
         self._model: Any = schema.ModelT.InitFromPackedBuf(content, 0)
         self._graph: Any = self._model.subgraphs[0]
+        self._graph.outputs = np.array(self._graph.outputs, np.int32)  # what was read cannot be written to
         self._model.signatureDefs = []  # they name the old ends
 
     def packed(self) -> bytes:
@@ -35,28 +37,42 @@ class Ends:
             return False
         order = []
         for name, shape in zip(names, shapes, strict=True):
-            if name not in found:
+            index = found.get(name)
+            has = () if index is None else self._shape(index)
+            if index is None:
                 order.append(self._tensor(name, shape))
-            elif tuple(int(side) for side in self._graph.tensors[found[name]].shape) != tuple(shape):
-                return False
+            elif has == tuple(shape):
+                order.append(index)
+            elif sorted(side for side in has if side != 1) == sorted(side for side in shape if side != 1) == []:
+                order.append(self._reshaped_input(index, name, shape))  # a single number
             else:
-                order.append(found[name])
+                return False
         self._graph.inputs = np.asarray(order, np.int32)
         return True
+
+    def _reshaped_input(self, index: int, name: str, shape: Sequence[int]) -> int:
+        """Put a RESHAPE behind a new input of another shape."""
+        self._graph.tensors[index].name = f"{name}/shaped".encode()
+        entry = self._tensor(name, shape)
+        self._graph.operators.insert(0, self._reshape(entry, index, self._shape(index), name))
+        return entry
 
     def turn_output(self, position: int, axes: Sequence[int], name: str) -> None:
         """Add a TRANSPOSE behind an output, so that the source's axes come in the source's order."""
         source = int(self._graph.outputs[position])
         shape = [int(self._graph.tensors[source].shape[axis]) for axis in axes]
+        result = self._tensor(name, shape)
+        order = self._tensor(f"{name}/order", (len(axes),), np.asarray(axes, np.int32))
         options = (self._schema.BuiltinOptions.TransposeOptions, self._schema.TransposeOptionsT())
-        self._append(position, _TRANSPOSE, axes, shape, name, options)
+        self._graph.operators.append(self._operator(_TRANSPOSE, [source, order], result, options))
+        self._graph.outputs[position] = result
 
     def shape_output(self, position: int, shape: Sequence[int], name: str) -> None:
         """Add a RESHAPE behind an output."""
-        entry = self._schema.ReshapeOptionsT()
-        entry.newShape = np.asarray(shape, np.int32)
-        options = (self._schema.BuiltinOptions.ReshapeOptions, entry)
-        self._append(position, _RESHAPE, shape, shape, name, options)
+        source, result = int(self._graph.outputs[position]), self._tensor(name, shape)
+        work = self._reshape(source, result, shape, name) if shape else self._squeeze(source, result)
+        self._graph.operators.append(work)
+        self._graph.outputs[position] = result
 
     def order_outputs(self, order: Sequence[int], names: Sequence[str]) -> None:
         """Put the outputs in the source's order, under its names."""
@@ -65,19 +81,29 @@ class Ends:
             self._graph.tensors[index].name = name.encode()
         self._graph.outputs = np.asarray(outputs, np.int32)
 
-    def _append(
-        self, position: int, code: int, constant: Sequence[int], shape: Sequence[int], name: str, options: Any
-    ) -> None:
-        source = int(self._graph.outputs[position])
-        result = self._tensor(name, shape)
-        values = self._tensor(f"{name}/order", (len(constant),), np.asarray(constant, np.int32))
+    def _reshape(self, source: int, result: int, shape: Sequence[int], name: str) -> Any:
+        entry = self._schema.ReshapeOptionsT()
+        entry.newShape = np.asarray(shape, np.int32)
+        sides = self._tensor(f"{name}/sides", (len(shape),), np.asarray(shape, np.int32))
+        return self._operator(_RESHAPE, [source, sides], result, (self._schema.BuiltinOptions.ReshapeOptions, entry))
+
+    def _squeeze(self, source: int, result: int) -> Any:
+        """Return what makes a single number of an array that holds one: a RESHAPE would need an empty constant."""
+        entry = self._schema.SqueezeOptionsT()
+        entry.squeezeDims = np.arange(len(self._shape(source)), dtype=np.int32)
+        return self._operator(_SQUEEZE, [source], result, (self._schema.BuiltinOptions.SqueezeOptions, entry))
+
+    def _operator(self, code: int, inputs: Sequence[int], result: int, options: Any) -> Any:
         operator = self._schema.OperatorT()
         operator.opcodeIndex = self._code(code)
-        operator.inputs = np.asarray([source, values], np.int32)
+        operator.inputs = np.asarray(inputs, np.int32)
         operator.outputs = np.asarray([result], np.int32)
         operator.builtinOptionsType, operator.builtinOptions = options
-        self._graph.operators.append(operator)
-        self._graph.outputs[position] = result
+        return operator
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shape: Any = self._graph.tensors[index].shape
+        return () if shape is None else tuple(int(side) for side in shape)
 
     def _tensor(self, name: str, shape: Sequence[int], values: Any = None) -> int:
         tensor = self._schema.TensorT()
