@@ -10,6 +10,7 @@ from typing import Any, Final
 
 Row = Mapping[str, Any]
 _START: Final = "<!-- measured: written by scripts/onnx_operators -->"
+_KINDS: Final = ("passed", "refused", "wrong", "runtime", "failed")
 _PACKAGES: Final = ("onnx", "onnxruntime", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "numpy")
 
 
@@ -39,8 +40,8 @@ def _read(path: Path) -> list[Row]:
 
 def _shares(found: Mapping[str, Sequence[Row]], open_ended: Sequence[Row]) -> str:
     lines = [
-        "| | cases | passed | refused | wrong | failed |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| | cases | passed | refused | wrong | as onnxruntime | failed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     float_rows, int8_rows = found["none"], found["int8"]
     for title, rows in (
@@ -51,9 +52,9 @@ def _shares(found: Mapping[str, Sequence[Row]], open_ended: Sequence[Row]) -> st
         ("int8, all", int8_rows),
     ):
         if rows:
-            counts = [sum(row["outcome"] == kind for row in rows) for kind in ("passed", "refused", "wrong", "failed")]
+            counts = [sum(row["outcome"] == kind for row in rows) for kind in _KINDS]
             share = f"{counts[0]} ({counts[0] / len(rows):.1%})"
-            lines.append(f"| {title} | {len(rows)} | {share} | {counts[1]} | {counts[2]} | {counts[3]} |")
+            lines.append(f"| {title} | {len(rows)} | {share} | {' | '.join(map(str, counts[1:]))} |")
     return "\n".join(lines) + "\n"
 
 

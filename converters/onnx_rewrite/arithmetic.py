@@ -156,6 +156,11 @@ def same_type(trace: Trace, call: Call) -> Answer:
     return trace.op("Cast", call.inputs[0], to=wanted)
 
 
+def cast(trace: Trace, call: Call) -> Answer:
+    """Cast to the type that is there already."""
+    return call.inputs[0] if call.get("to") == trace.elem_type(call.inputs[0]) else None
+
+
 def clipped(trace: Trace, call: Call) -> Answer:
     """Limits that are left out, or that are the wrong way round."""
     x = call.inputs[0]
@@ -186,6 +191,7 @@ RULES: Final = {
     "Dropout": dropped_out,
     "Shape": shape_of,
     "Size": shape_of,
+    "Cast": cast,
     "CastLike": same_type,
     "Clip": clipped,
 }

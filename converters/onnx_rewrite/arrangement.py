@@ -94,12 +94,24 @@ def _cut_flat(trace: Trace, value: str, cuts: list[tuple[int, int, int, int]]) -
 
 
 def reshaped(trace: Trace, call: Call) -> Answer:
-    """Reshape to a single number: the interpreter takes no empty constant as a shape."""
-    wanted = trace.value(call.inputs[1])
-    rank = trace.rank(call.inputs[0])
-    if wanted is None or wanted.size or not rank:
+    """Reshape to the shape that is there already, or to a single number, for which it takes no empty constant."""
+    wanted, shape = trace.value(call.inputs[1]), trace.shape(call.inputs[0])
+    if wanted is None:
         return None
-    return trace.op("Squeeze", call.inputs[0], list(range(rank)))
+    sides = [int(side) for side in wanted]
+    if not call.get("allowzero", 0):
+        sides = [shape[place] if side == 0 else side for place, side in enumerate(sides)]
+    if len(sides) == len(shape) and all(side in {-1, old} for side, old in zip(sides, shape, strict=True)):
+        return call.inputs[0]
+    return trace.op("Squeeze", call.inputs[0], list(range(len(shape)))) if not sides and shape else None
+
+
+def flattened(trace: Trace, call: Call) -> Answer:
+    """Flatten with its sizes written out."""
+    shape = trace.shape(call.inputs[0])
+    axis = call.get("axis", 1)
+    axis += len(shape) if axis < 0 else 0
+    return trace.reshape(call.inputs[0], [math.prod(shape[:axis]), math.prod(shape[axis:])])
 
 
 def _bounds(start: int, end: int, step: int, size: int) -> tuple[int | None, int | None, int]:
@@ -173,4 +185,5 @@ RULES: Final = {
     "Conv": padded_convolution,
     "OneHot": one_hot,
     "Reshape": reshaped,
+    "Flatten": flattened,
 }

@@ -123,7 +123,7 @@ def settled(content: bytes, how: Lowering, inputs: Sequence[Array], wanted: Mapp
         elif list(axes) != sorted(axes):
             ends.turn_output(position, axes, name)
     if len(order) == len(wanted) == len(found):
-        ends.order_outputs([order[name] for name in wanted], list(wanted))
+        ends.order_outputs([order[name] for name in wanted], {name: value.shape for name, value in wanted.items()})
     return ends.packed()
 
 

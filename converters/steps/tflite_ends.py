@@ -1,6 +1,6 @@
 """Give a converted model the inputs and outputs of its source: same names, same order, same layout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -74,11 +74,12 @@ class Ends:
         self._graph.operators.append(work)
         self._graph.outputs[position] = result
 
-    def order_outputs(self, order: Sequence[int], names: Sequence[str]) -> None:
-        """Put the outputs in the source's order, under its names."""
+    def order_outputs(self, order: Sequence[int], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Put the outputs in the source's order, under its names, and write down the shapes that they really have."""
         outputs = [int(self._graph.outputs[position]) for position in order]
-        for index, name in zip(outputs, names, strict=True):
+        for index, (name, shape) in zip(outputs, shapes.items(), strict=True):
             self._graph.tensors[index].name = name.encode()
+            self._graph.tensors[index].shape = np.asarray(shape, np.int32)
         self._graph.outputs = np.asarray(outputs, np.int32)
 
     def _reshape(self, source: int, result: int, shape: Sequence[int], name: str) -> Any:
