@@ -10,13 +10,13 @@ import pytest
 from native_libraries import build_powercut
 from real_broker import mosquitto_program
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "reliability"
 ANY_MACHINE = ("--slack-ms", "inf")
 """Nothing is said of times here: what was seen to be committed must survive. The long forms hold the interval too."""
 
 
-def run(script: str, tmp_path: Path, *words: str, timeout_s: float = 110.0) -> tuple[int, dict[str, Any], str]:
+def run(script: str, tmp_path: Path, *words: str, timeout_s: float = 280.0) -> tuple[int, dict[str, Any], str]:
     """Run a script; return its status, its ledger and what it printed."""
     ledger = tmp_path / "ledger.json"
     done = subprocess.run(

@@ -13,7 +13,7 @@ import pytest
 from real_broker import Mosquitto, Subscriber, eventually, free_port
 
 pytest.importorskip("av")
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).parents[2]
 DIGITS = REPOSITORY / "edge_runtime/demo/digits.tflite"
 PATIENCE_S = 60.0
