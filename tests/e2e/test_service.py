@@ -160,7 +160,7 @@ def test_a_new_configuration_is_taken_without_the_broker_noticing(
     )  # fmt: skip
     listener.wait(5, topic="edge-infer/porch/camera0/prediction")
     path.write_text('[publish]\npolicy = "all"\n\n' + DEMO.replace("camera0", "yard"))
-    listener.wait(5, topic="edge-infer/porch/yard/prediction")
+    listener.wait(5, topic="edge-infer/porch/yard/prediction", timeout_s=60.0)
     manager.wait(lambda: len(manager.times("READY")) >= 2, what="READY=1 again")
     assert manager.values("MONOTONIC_USEC")[0].isdecimal()
     assert manager.times("RELOADING")[0] < manager.times("READY")[1]
@@ -202,12 +202,12 @@ def test_a_bad_configuration_is_refused_and_the_good_one_stays(
         messages = listener.on("edge-infer/porch/info")
         return messages and json.loads(messages[-1])["config_error"]
 
-    assert words in eventually(last_error, what="the error in info")
+    assert words in eventually(last_error, what="the error in info", timeout_s=60.0)
     count = len(listener.on("edge-infer/porch/camera0/prediction"))
-    listener.wait(count + 3, topic="edge-infer/porch/camera0/prediction")
+    listener.wait(count + 3, topic="edge-infer/porch/camera0/prediction", timeout_s=60.0)
     assert running.poll() is None
     path.write_text(good + f"[model]\npath = '{DIGITS}'\n")
-    eventually(lambda: last_error() is None, what="the error being taken back")
+    eventually(lambda: last_error() is None, what="the error being taken back", timeout_s=60.0)
     seqs = [json.loads(m)["seq"] for m in listener.on("edge-infer/porch/camera0/prediction")]
     assert seqs == list(range(1, len(seqs) + 1))
     ended = stop_timed(edge_infer, running)
@@ -225,9 +225,9 @@ def test_a_configuration_that_only_fails_when_it_runs_gives_way_to_the_one_befor
     listener.wait(3, topic="edge-infer/porch/camera0/prediction")
     path.write_text('[[source]]\ntype = "v4l2"\ndevice = "/dev/video-none"\nname = "gone"\n')
     info = "edge-infer/porch/info"
-    listener.wait_for(lambda ms: any(m.topic == info and b"video-none" in m.payload for m in ms))
+    listener.wait_for(lambda ms: any(m.topic == info and b"video-none" in m.payload for m in ms), timeout_s=60.0)
     count = len(listener.on("edge-infer/porch/camera0/prediction"))
-    listener.wait(count + 3, topic="edge-infer/porch/camera0/prediction")
+    listener.wait(count + 3, topic="edge-infer/porch/camera0/prediction", timeout_s=60.0)
     stop_timed(edge_infer, running)
 
 
@@ -258,10 +258,10 @@ def test_a_process_that_holds_too_much_memory_commits_everything_and_starts_anew
             found = [json.loads(payload) for payload in listener.on("edge-infer/porch/info")]
             return [info for info in found if info["last_restart"]][1:]  # told before it happens, and after
 
-        (info, *_) = eventually(restarted, what="a second start")
+        (info, *_) = eventually(restarted, what="a second start", timeout_s=60.0)
         assert "holds 5000 MiB, its limit is 4000 MiB" in info["last_restart"]["reason"]
         count = len(listener.on("edge-infer/porch/camera0/prediction"))
-        listener.wait(count + 5, topic="edge-infer/porch/camera0/prediction")
+        listener.wait(count + 5, topic="edge-infer/porch/camera0/prediction", timeout_s=60.0)
         ended = stop_timed(edge_infer, running)
     assert "everything is committed and started anew" in ended.err
     seqs = [json.loads(m)["seq"] for m in listener.on("edge-infer/porch/camera0/prediction")]
