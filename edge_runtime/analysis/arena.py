@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.scratch import scratch
-from edge_runtime.analysis.xnnpack import Delegation
+from edge_runtime.analysis.xnnpack import Delegation, is_hybrid
 from edge_runtime.errors import ModelError
 
 ALIGNMENT: Final = 64
@@ -105,6 +105,10 @@ def plan_workspace(graph: Graph, delegation: Delegation) -> int:
                 need.last = max(need.last, until)
     outside = {need.tensor for need in _outside(graph, needs, delegation)}
     inside = [need for need in needs if need.tensor not in outside]
+    for node in graph.nodes:
+        fed = graph.operand(node, 0)
+        if delegation.segment[node.index] is not None and fed is not None and is_hybrid(graph, node):
+            inside.append(_Need("quantized input", fed.elements, node.index, node.index))
     allocations = _place(inside, max(len(graph.nodes) - 1, 0), graph.model.path)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
 

@@ -87,8 +87,9 @@ def inspect_model(
     one profile of a device that has run the model.
     """
     graph = read_graph(path)
-    pointer_bytes = profiles[0].pointer_bytes if profiles else 8
-    memory = estimate_memory(graph, runtime=runtime, pointer_bytes=pointer_bytes)
+    pointer_bytes = max((profile.pointer_bytes for profile in profiles), default=8)
+    int8_lanes = max((profile.int8_lanes for profile in profiles), default=16)
+    memory = estimate_memory(graph, runtime=runtime, pointer_bytes=pointer_bytes, int8_lanes=int8_lanes)
     mapping = map_operators(graph)
     predictions = []
     for profile in profiles:

@@ -56,9 +56,17 @@ class Memory:
 
 
 def estimate_memory(
-    graph: Graph, *, runtime: RuntimeName = "litert", xnnpack: bool = True, pointer_bytes: int = 8
+    graph: Graph,
+    *,
+    runtime: RuntimeName = "litert",
+    xnnpack: bool = True,
+    pointer_bytes: int = 8,
+    int8_lanes: int = 16,
 ) -> Memory:
-    """Return the memory of a model under a runtime. Raises ModelError for a graph that is made to keep us busy."""
+    """Return the memory of a model under a runtime. Raises ModelError for a graph that is made to keep us busy.
+
+    ``pointer_bytes`` and ``int8_lanes`` are the device's, as its profile has them.
+    """
     parts = delegation(graph, runtime=runtime, enabled=xnnpack)
     taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
     plain = [node for node in graph.nodes if parts.segment[node.index] is None]
@@ -67,7 +75,8 @@ def estimate_memory(
         planned=planned,
         arena=plan_arena(graph, parts) if taken else planned,
         workspace_bytes=plan_workspace(graph, parts),
-        packed_bytes=sum(packed_bytes(graph, node) for node in taken) + packing_bytes(graph, plain),
+        packed_bytes=sum(packed_bytes(graph, node, int8_lanes=int8_lanes) for node in taken)
+        + packing_bytes(graph, plain),
         table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=pointer_bytes) for node in taken),
         interpreter_bytes=_interpreter_bytes(graph, parts),
         file_bytes=graph.model.size_bytes,
@@ -81,7 +90,7 @@ def _interpreter_bytes(graph: Graph, parts: Delegation) -> int:
     if parts.taken:
         return int(115_000 + 3_100 * len(graph.nodes) + 14.5 * scales) + kept
     channels = sum(max(_quantized_channels(graph, node), 0) for node in graph.nodes)
-    return int(65_000 + 970 * len(graph.nodes) + 8.7 * scales + 8 * channels) + kept
+    return int(50_000 + 1_450 * len(graph.nodes) + 8.7 * scales + 8 * channels) + kept
 
 
 def _quantized_channels(graph: Graph, node: Node) -> int:

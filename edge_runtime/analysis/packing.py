@@ -187,7 +187,7 @@ def _products(graph: Graph, node: Node) -> Iterator[Product]:
     if fed is None or weights is None or result is None or min((*fed.shape, *weights.shape, 1)) < 1:
         return
     hybrid = fed.type.name == "float32" and weights.type.name in {"int8", "uint8"}
-    if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == 4:
+    if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == len(fed.shape) == 4:
         if weights.shape[3] != fed.shape[-1]:
             return  # Groups are computed by a reference kernel.
         rows, depth, columns = weights.shape[0], prod(weights.shape[1:]), prod(result.shape[:3])

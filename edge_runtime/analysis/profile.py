@@ -102,6 +102,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Share of the work that more cores speed up (Amdahl)."""
     pointer_bytes: int = 8
     """4 for a 32-bit system."""
+    int8_lanes: int = 16
+    """Output channels that XNNPACK packs together in int8 products: 64 with AMX."""
     interval: Interval
     xnnpack: dict[ElementType, Kernels]
     plain: dict[ElementType, Kernels]

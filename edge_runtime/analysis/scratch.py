@@ -40,6 +40,8 @@ def _conv_2d(graph: Graph, node: Node) -> list[Scratch]:
     assert result is not None
     hybrid = _is_hybrid(fed, weights)
     parts = []
+    if weights.shape[3] != fed.shape[3]:
+        return []  # groups have a reference kernel
     if node.options.stride != (1, 1) or node.options.dilation != (1, 1) or weights.shape[1:3] != (1, 1):
         columns = prod(result.shape[:3]) * fed.shape[3] * prod(weights.shape[1:3])
         parts.append(Scratch("im2col", columns * (1 if hybrid else fed.type.bits // 8)))

@@ -8,6 +8,7 @@ MobileNetV2 takes 20 to 35 times as long there).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from math import prod
 from typing import Final, Literal
 
@@ -32,8 +33,10 @@ _FLOAT_ONLY: Final = frozenset(
 )  # fmt: skip
 _FLOAT: Final = frozenset({"float32", "float16"})
 _8_BIT: Final = frozenset({"int8", "uint8"})
+_WEIGHT_TYPES: Final = frozenset({"int8", "uint8", "int4", "int2"})
 _LANES: Final = 16
-"""Output channels are packed in groups; 16 is usual for 8 bits on x86 and Arm."""
+"""Output channels are packed in groups; 16 is usual on x86 and Arm."""
+_MOST_TAPS: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,52 @@ class Delegation:
 def delegation(graph: Graph, *, runtime: RuntimeName = "litert", enabled: bool = True) -> Delegation:
     """Return which operators XNNPACK takes; none when it is off or the graph has tensors of unknown size."""
     quantized = runtime == "litert"
-    segment: list[int | None] = []
-    number = -1
+    taken = [enabled and takes(graph, node, quantized=quantized) for node in graph.nodes]
+    parts = _parts(graph, taken)
+    number = {part: count for count, part in enumerate(dict.fromkeys(p for p in parts if p is not None))}
+    return Delegation(tuple(None if part is None else number[part] for part in parts))
+
+
+def _parts(graph: Graph, taken: list[bool]) -> list[int | None]:
+    """Return per taken operator the part it falls into, as the interpreter finds them (``tflite/graph_info.cc``).
+
+    It goes through the operators again and again: the first that is ready says whether a delegate's part or one of
+    plain kernels begins; all of that kind that are ready, or become so through others of it, belong to it. So an
+    operator may join a part that lies before others in the file.
+    """
+    waits = _waits(graph)
+    readers: dict[int, list[int]] = {}
     for node in graph.nodes:
-        if not enabled or not takes(graph, node, quantized=quantized):
-            segment.append(None)
-            continue
-        if not segment or segment[-1] is None:
-            number += 1
-        segment.append(number)
-    return Delegation(tuple(segment))
+        for writer in waits[node.index]:
+            readers.setdefault(writer, []).append(node.index)
+    missing = [len(writers) for writers in waits]
+    ready: dict[bool, list[int]] = {True: [], False: []}
+    for index, count in enumerate(missing):
+        if not count:
+            heappush(ready[taken[index]], index)
+    found: list[int | None] = [None] * len(taken)
+    part = 0
+    while ready[True] or ready[False]:
+        kind = not ready[False] or bool(ready[True] and ready[True][0] < ready[False][0])
+        while ready[kind]:
+            index = heappop(ready[kind])
+            found[index] = part if kind else None
+            for reader in readers.get(index, ()):
+                missing[reader] -= 1
+                if not missing[reader]:
+                    heappush(ready[taken[reader]], reader)
+        part += 1
+    return found
+
+
+def _waits(graph: Graph) -> list[set[int]]:
+    """Return per operator the earlier ones whose results it reads."""
+    writer: dict[int, int] = {}
+    waits: list[set[int]] = []
+    for node in graph.nodes:
+        waits.append({writer[index] for index in node.inputs if index in writer})
+        writer.update(dict.fromkeys(node.outputs, node.index))
+    return waits
 
 
 def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
@@ -102,6 +141,12 @@ def fused_away(graph: Graph, parts: Delegation) -> frozenset[int]:
                 same_part = parts.segment[before.index] == parts.segment[node.index]
                 found |= {node.index} if same_part and result.type.name in _8_BIT else set()
     return frozenset(found)
+
+
+def is_hybrid(graph: Graph, node: Node) -> bool:
+    """Tell dynamic-range quantisation: float values meet integer weights."""
+    fed, weights = graph.operand(node, 0), graph.operand(node, 1)
+    return fed is not None and weights is not None and fed.type.name in _FLOAT and weights.type.name in _WEIGHT_TYPES
 
 
 def _stores_weights(graph: Graph, node: Node) -> bool:
@@ -163,20 +208,26 @@ _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
 }
 
 
-def packed_bytes(graph: Graph, node: Node) -> int:
-    """Return the memory of an operator's repacked weights: groups of output channels, each with its bias and scale."""
+def packed_bytes(graph: Graph, node: Node, *, int8_lanes: int = _LANES) -> int:
+    """Return the memory of an operator's repacked weights: groups of output channels, each with its bias and scale.
+
+    ``int8_lanes`` are the channels of a group in int8 products: 64 with AMX, else 16. A depthwise window of more than
+    25 elements has no kernel of its own: it is packed as products of one channel each, padded to a whole group.
+    """
     weights = graph.operand(node, 1)
     if weights is None or not graph.constant[weights.index]:
         return 0
+    is_8_bit = weights.type.name in _8_BIT | {"int4", "int2"}
+    lanes = int8_lanes if weights.type.name == "int8" else _LANES
+    element, ends = (1, 8) if is_8_bit else (4, 4)
     if node.name == "DEPTHWISE_CONV_2D" and len(weights.shape) == 4:
-        channels, depth = weights.shape[3], prod(weights.shape[1:3])
-    elif node.name in {"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"} and weights.shape:
-        channels, depth = weights.shape[0], prod(weights.shape[1:])
-    else:
-        return 0
-    groups = -(-channels // _LANES) * _LANES
-    element = 1 if weights.type.name in _8_BIT | {"int4", "int2"} else 4
-    return groups * (depth * element + (8 if element == 1 else 4))
+        channels, taps = weights.shape[3], prod(weights.shape[1:3])
+        if taps > _MOST_TAPS:
+            return channels * lanes * (taps * 4 + ends)
+        return -(-channels // _LANES) * _LANES * (taps * element + ends)
+    if node.name in {"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"} and weights.shape:
+        return -(-weights.shape[0] // lanes) * lanes * (prod(weights.shape[1:]) * element + ends)
+    return 0
 
 
 def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> int:
@@ -197,9 +248,9 @@ def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> in
         window = (weights.shape[1], weights.shape[2])
     elif node.name not in {"MAX_POOL_2D", "AVERAGE_POOL_2D"}:
         return 0
-    if node.name == "CONV_2D":
-        if window == (1, 1) and node.options.stride == (1, 1):
-            return 0
+    if node.name == "CONV_2D" and ((window == (1, 1) and node.options.stride == (1, 1)) or is_hybrid(graph, node)):
+        return 0  # a plain product, or one whose addresses are made anew for each run
+    if node.name == "CONV_2D" or (node.name == "DEPTHWISE_CONV_2D" and prod(window) > _MOST_TAPS):
         return height * width * prod(window) * pointer_bytes
     step = min(node.options.stride[1], window[1]) if node.options.dilation[1] == 1 else window[1]
     return height * (prod(window) + (width - 1) * step * window[0]) * pointer_bytes

@@ -39,6 +39,7 @@ for _ in range(3):
     engine.invoke()
 print("growth", anonymous() - before)
 """
+INT8_LANES = 64 if "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace") else 16
 ALLOWED_BYTES = 100_000
 ALLOWED_SHARE = {"plain": 0.05, "xnnpack": 0.10}
 
@@ -90,7 +91,7 @@ def rows(path: Path, *, runs: int) -> list[Row]:
             path.name.removesuffix(".tflite"),
             kernels,
             measure(path, kernels, runs=runs),
-            estimate_memory(graph, xnnpack=kernels == "xnnpack").total_bytes,
+            estimate_memory(graph, xnnpack=kernels == "xnnpack", int8_lanes=INT8_LANES).total_bytes,
         )
         for kernels in ("plain", "xnnpack")
     ]

@@ -6,7 +6,7 @@ import pytest
 from analysis_models import ModelBuilder
 
 from edge_runtime.analysis.packing import Product, _blocking, _Heap, _Ruy, packing_bytes
-from edge_runtime.analysis.xnnpack import delegation
+from edge_runtime.analysis.xnnpack import delegation, packed_bytes
 
 
 def pointwise(*sides: tuple[int, int, int], type_name: str = "int8") -> Any:
@@ -83,3 +83,28 @@ def test_dynamic_range_depthwise_convolutions_stay_with_the_interpreter() -> Non
     weights = model.weights([1, 3, 3, 32], "int8")
     graph = model.build([fed], [model.op("DEPTHWISE_CONV_2D", [fed, weights], [1, 8, 8, 32])])
     assert delegation(graph).taken == 0
+
+
+def test_int8_products_are_padded_to_the_groups_of_the_processor() -> None:
+    graph = pointwise((8, 88, 88))
+    assert packed_bytes(graph, graph.nodes[0], int8_lanes=64) == 128 * (88 + 8)
+    assert packed_bytes(graph, graph.nodes[0]) == 96 * (88 + 8)
+
+
+def test_a_large_depthwise_window_is_packed_as_products_of_one_channel() -> None:
+    model = ModelBuilder()
+    fed = model.tensor([1, 16, 16, 22])
+    graph = model.build([fed], [model.depthwise(fed, kernel=7)])
+    assert packed_bytes(graph, graph.nodes[0], int8_lanes=64) == 287_232
+
+
+def test_operators_that_wait_for_nobody_join_an_earlier_part() -> None:
+    """Two branches that each meet a plain kernel make two parts around it, not four."""
+    model = ModelBuilder()
+    fed = model.tensor([1, 8, 8, 16])
+    branches = []
+    for _ in range(2):
+        squared = model.op("SQUARE", [model.conv(fed, 16)], [1, 8, 8, 16])
+        branches.append(model.conv(squared, 16))
+    parts = delegation(model.build([fed], branches)).segment
+    assert parts == (0, None, 1, 0, None, 1)
