@@ -25,6 +25,9 @@ arm_root() {
   [[ -f $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   [[ -f $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
   systemd-sysusers --root="$root" >/dev/null 2>&1
+  # numpy asks for these by names that update-alternatives would have made.
+  local name folder=$root/usr/lib/aarch64-linux-gnu
+  for name in blas lapack; do [[ ! -e $folder/$name/lib$name.so.3 ]] || ln -sf "$name/lib$name.so.3" "$folder/lib$name.so.3"; done
   ldconfig -r "$root" 2>/dev/null
   depmod -b "$root" "$(arm_version "$root")"
   printf '/dev/vda / ext4 defaults,noatime,errors=remount-ro 0 1\n' >"$root/etc/fstab"
