@@ -10,6 +10,7 @@ from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, jud
 from edge_runtime.analysis.graph import Graph, Node, read_graph
 from edge_runtime.analysis.latency import Latency, predict_latency
 from edge_runtime.analysis.memory import Memory, estimate_memory
+from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.analysis.xnnpack import Delegation, RuntimeName, delegation
 from edge_runtime.errors import EdgeRuntimeError
@@ -80,11 +81,12 @@ def inspect_model(
     fps: float | None = None,
     memory_mb: float | None = None,
     correction: Correction | None = None,
+    operators: OperatorCache | None = None,
 ) -> Inspection:
     """Analyse a model file without running it. Raises UsageError when there is none, ModelError when it is not sound.
 
     ``fps`` and ``memory_mb`` (of the whole program) are the budgets that verdicts are about; ``correction`` is for the
-    one profile of a device that has run the model.
+    one profile of a device that has run the model, ``operators`` for one on which operators were timed.
     """
     graph = read_graph(path)
     pointer_bytes = max((profile.pointer_bytes for profile in profiles), default=8)
@@ -93,7 +95,8 @@ def inspect_model(
     mapping = map_operators(graph)
     predictions = []
     for profile in profiles:
-        latency = predict_latency(graph, profile, threads=threads, runtime=runtime)
+        known = operators.known(threads=threads or int(profile.cores.value)) if operators else None
+        latency = predict_latency(graph, profile, threads=threads, runtime=runtime, known=known)
         advice = advise(graph, latency, profile, mapping=mapping)
         if correction is not None:
             latency, advice = _corrected(latency, advice, correction.ratio)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.analysis.calibration.calibrate import machine_name
 from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import Latency, predict_latency
 from edge_runtime.analysis.layer_page import render_layers
@@ -102,9 +103,7 @@ def remember(graph: Graph, layers: list[LayerTime], *, threads: int, state: Path
 def this_cache(state: Path) -> OperatorCache:
     """Return what this device knows of operators. Raises UsageError when no interpreter is installed."""
     here = machine()
-    return OperatorCache.read(
-        state / FILE_NAME, runtime=load_runtime().version, machine=f"{here['cpu']}, {here['cores']}"
-    )
+    return OperatorCache.read(state / FILE_NAME, runtime=load_runtime().version, machine=machine_name(here))
 
 
 def table(document: dict[str, Any]) -> str:

@@ -60,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace, path: Path) -> Any:
-    correction, threads = None, args.threads
+    correction, operators, threads = None, None, args.threads
     if args.device == THIS:
         from edge_runtime.cli.this_device import this_device
 
         here = this_device(path, threads=threads)
         profiles: tuple[Profile, ...] = (here.profile,)
-        correction, threads = here.correction, here.threads
+        correction, operators, threads = here.correction, here.operators, here.threads
     else:
         profiles = tuple(load_profile(name) for name in ([args.device] if args.device else profile_names()))
     return inspect_model(
@@ -77,6 +77,7 @@ def _inspect(args: argparse.Namespace, path: Path) -> Any:
         fps=args.fps,
         memory_mb=args.memory_mb,
         correction=correction,
+        operators=operators,
     )
 
 

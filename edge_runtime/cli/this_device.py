@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edge_runtime.analysis.boards import board_profile, own_profile, this_profile
 from edge_runtime.analysis.inspection import Correction
+from edge_runtime.analysis.operator_cache import FILE_NAME, OperatorCache
 from edge_runtime.analysis.profile import Profile
 from edge_runtime.config import Config, device_id
 from edge_runtime.errors import UsageError
@@ -20,6 +21,8 @@ class ThisDevice:
     profile: Profile
     correction: Correction | None
     threads: int | None
+    operators: OperatorCache | None = None
+    """What was timed here; None where there is a correction, which is of predictions without it."""
 
 
 def this_device(model: Path, *, threads: int | None) -> ThisDevice:
@@ -40,6 +43,12 @@ def this_device(model: Path, *, threads: int | None) -> ThisDevice:
             f"this machine has not been measured and has not run this model: edge-infer bench --calibrate; {kind}"
         )
     if not known:
-        return ThisDevice(profile, None, threads)
+        return ThisDevice(profile, None, threads, _operators(state, profile))
     speed = known[-1]
     return ThisDevice(profile, Correction(speed.ratio, speed.setup, speed.at), setup_threads(speed.setup) or threads)
+
+
+def _operators(state: Path, profile: Profile) -> OperatorCache | None:
+    """Return the operators timed with the runtime and on the machine that the profile is of."""
+    made = profile.calibration
+    return OperatorCache.read(state / FILE_NAME, runtime=made.runtime, machine=made.machine) if made else None

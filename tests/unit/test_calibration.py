@@ -16,8 +16,10 @@ from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
 from edge_runtime.analysis.descriptor import Descriptor
-from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.graph import build_graph, read_graph
+from edge_runtime.analysis.inspection import inspect_model
 from edge_runtime.analysis.latency import predict_latency
+from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.profile import load_profile, parse_profile
 from edge_runtime.cli import main
 from edge_runtime.errors import EngineError, UsageError
@@ -196,6 +198,21 @@ def test_an_operator_that_was_measured_counts_as_measured(tmp_path: Path) -> Non
     assert all(node.known for node in latency.nodes)
     count = len(latency.nodes)
     assert latency.ms == pytest.approx(count * (count + 1) / 2 + 0.001)
+
+
+def test_inspecting_takes_operators_that_were_timed_on_the_device(tmp_path: Path) -> None:
+    made = calibration({"xnnpack/int8/FULLY_CONNECTED": products()})
+    profile = parse_profile(profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0), name="x", where="x.toml")
+    path = tmp_path / "network.tflite"
+    path.write_bytes(list(networks(4))[3].content)
+    cache = OperatorCache(runtime="r", machine="m")
+    graph = read_graph(path)
+    for node in graph.nodes:
+        cache.add(graph, node, threads=1, us=500.0)
+    (found,) = inspect_model(path, profiles=(profile,), threads=1, operators=cache).predictions
+    assert all(node.known for node in found.latency.nodes)
+    (other,) = inspect_model(path, profiles=(profile,), threads=2, operators=cache).predictions
+    assert not any(node.known for node in other.latency.nodes)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def calibrate(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         runtime=runtime.version,
         software=f"Python {machine['python']}",
-        machine=f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores",
+        machine=machine_name(machine),
         system=str(machine["system"]),
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
@@ -73,6 +73,11 @@ def calibrate(
         ),
         kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
     )
+
+
+def machine_name(machine: dict[str, Any]) -> str:
+    """Return what names a machine in profiles and in the cache of operators."""
+    return f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores"
 
 
 def fit_kernels(points: Sequence[Point], caches: tuple[Cache, Cache]) -> list[Table]:
