@@ -131,15 +131,15 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
         return _binary(graph, node, result)
     if node.name in _WINDOWS:
         return "", (result.elements // max(inner, 1), inner, prod(node.options.window))
-    if node.name in _REDUCTIONS:
-        last = fed is not None and bool(result.shape) and result.elements * fed.shape[-1] == fed.elements
-        kept = fed is not None and result.elements != 1 and result.elements % fed.shape[-1] == 0
+    if node.name in _REDUCTIONS and fed is not None and min(fed.shape, default=0) > 0:
+        last = bool(result.shape) and result.elements * fed.shape[-1] == fed.elements
+        kept = result.elements != 1 and result.elements % fed.shape[-1] == 0
         return ("last" if last and not kept else "space"), (larger.elements // max(inner, 1), inner, 1)
     if node.name in _COPIED_PARTS:
         inner = _behind(node.options.axis, larger) if node.name == "CONCATENATION" else inner
     elif node.name in _CUTTING and fed is not None:
         inner = _run(fed, result)
-    elif node.name == "TRANSPOSE" and fed is not None and fed.shape:
+    elif node.name == "TRANSPOSE" and fed is not None and fed.shape and result.shape:
         variant = "rows" if result.shape[-1] == fed.shape[-1] else "last"
         return variant, (larger.elements // max(inner, 1), inner, 1)
     return "", (larger.elements // max(inner, 1), inner, 1)

@@ -137,7 +137,7 @@ def fused_away(graph: Graph, parts: Delegation) -> frozenset[int]:
         result = graph.result(node)
         for fed, gate in (node.inputs, node.inputs[::-1]):
             before = made_by.get(gate)
-            if before and before.name == "LOGISTIC" and before.inputs[0] == fed and result:
+            if before and before.name == "LOGISTIC" and before.inputs[:1] == (fed,) and result:
                 same_part = parts.segment[before.index] == parts.segment[node.index]
                 found |= {node.index} if same_part and result.type.name in _8_BIT else set()
     return frozenset(found)
