@@ -16,7 +16,8 @@ MOST_COMPARED: Final = 200
 """Samples compared when they carry no labels; labelled ones are all scored."""
 _HELD_BACK: Final = 5
 """One in so many samples is held back from calibration when there are few."""
-_LEAST_CHOSEN: Final = 12
+_LEAST_CHOSEN: Final = 40
+"""Calibration samples of which some can be spared; a choice made on fewer than eight would be chance."""
 _LEAST_TRIED, _MOST_TRIED = 4, 32
 """Samples on which candidates are tried."""
 _RANDOM_COMPARED: Final = 16
@@ -29,7 +30,7 @@ class Plan:
     where: str
     calibration: Drawn | None
     trial: Drawn | None
-    """Calibration samples held back: candidates are tried on them, so that the verdict's samples choose nothing."""
+    """Calibration samples on which candidates are tried; held back where there are enough of them."""
     compared: Drawn
     compared_with: str
     warnings: tuple[str, ...]
@@ -49,8 +50,8 @@ def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Pl
             drawn = draw(pool, chosen, folder / "calibration.npy")
             warnings += _skipped(drawn, pool)
             trial = _draw_trial(pool, held_back, folder / "trial.npy", without=drawn.keys)
-            if trial is None and options.rescue:
-                warnings.append(f"too few calibration samples ({drawn.count}) to try other ways than the usual one")
+            if trial is None:
+                trial = drawn  # too few to spare any
         else:
             rest = spread(pool.count, MOST_COMPARED)
     if options.calibrated_at_random:

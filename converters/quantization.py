@@ -17,13 +17,13 @@ from converters.gate import Verdict, judge
 from converters.options import CALIBRATED, Options
 from converters.progress import Progress
 from converters.rescue.ladder import climb
-from converters.rescue.ranges import RANGE_METHODS
+from converters.rescue.ranges import RANGE_METHODS, RangeMethod
 from converters.rescue.recipe import Candidate, LayerError, Recipe, TensorRange
 from edge_runtime.errors import EngineError, ModelError
 from edge_runtime.model_file import read_model
 
 _LEAST_TRIED: Final = 4
-"""Held-back samples without which nothing is compared before the verdict: the usual ranges are taken."""
+"""Calibration samples without which nothing is compared before the verdict: the usual ranges are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ class Quantization:
         (self._folder / "trial").mkdir(exist_ok=True)
         self._stack.enter_context(self._runner)
         self._right = self._run(self._source, "right")
-        methods = RANGE_METHODS if self._options.ranges == "auto" else (self._options.ranges,)
+        spared = trial is not self._plan.calibration
+        usual: tuple[RangeMethod, ...] = RANGE_METHODS if spared else ("minmax",)
+        methods = usual if self._options.ranges == "auto" else (self._options.ranges,)
         wide = self._options.quantize != "int16x8" and not self._options.edgetpu
         for number, candidate in enumerate(climb(self._measured, self._worst_layers, methods=methods, wide=wide)):
             yield self._attempts[candidate.recipe]

@@ -68,7 +68,7 @@ def text(result: ConversionResult) -> str:
 def _tried(result: ConversionResult) -> list[str]:
     """Return the Pareto table, and the activation that is clipped most."""
     rows = result.candidates
-    lines = [f"  tried on {rows[0].samples} calibration samples that were held back:"] if rows else []
+    lines = [f"  tried on {rows[0].samples} calibration samples:"] if rows else []
     for row in rows:
         mark = "->" if row.chosen else "  "
         lines.append(f"  {mark} {row.recipe.describe()}: {_measured(row) if row.size_bytes else row.failures[0]}")
