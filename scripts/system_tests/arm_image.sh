@@ -36,7 +36,8 @@ arm_root() {
   : >"$root/etc/machine-id"
   mkdir -p "$root/etc/systemd/network" "$root/etc/systemd/system/multi-user.target.wants" "$root/etc/cloud"
   printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/20-wired.network"
-  systemctl --root="$root" enable --quiet systemd-networkd systemd-resolved systemd-timesyncd 2>/dev/null || true
+  # One by one: a unit that is not there keeps the others from being enabled.
+  for name in systemd-networkd systemd-resolved; do systemctl --root="$root" enable --quiet "$name" 2>/dev/null || true; done
   systemctl --root="$root" mask --quiet systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || true
   systemctl --root="$root" set-default --quiet multi-user.target
   : >"$root/etc/cloud/cloud-init.disabled"
