@@ -1,5 +1,6 @@
 """Give a converted model the inputs and outputs of its source: same names, same order, same layout."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ class Ends:
                 order.append(index)
             elif sorted(side for side in has if side != 1) == sorted(side for side in shape if side != 1) == []:
                 order.append(self._reshaped_input(index, name, shape))  # a single number
+            elif sorted(has) == sorted(shape):
+                order.append(self._turned_input(index, name, shape))
             else:
                 return False
         self._graph.inputs = np.asarray(order, np.int32)
@@ -57,14 +60,23 @@ class Ends:
         self._graph.operators.insert(0, self._reshape(entry, index, self._shape(index), name))
         return entry
 
+    def _turned_input(self, index: int, name: str, shape: Sequence[int]) -> int:
+        """Put a TRANSPOSE behind a new input: the converter took one of the source's into the input itself."""
+        has = self._shape(index)
+        fitting = [
+            axes for axes in itertools.permutations(range(len(has))) if [shape[axis] for axis in axes] == list(has)
+        ]
+        self._graph.tensors[index].name = f"{name}/turned".encode()
+        entry = self._tensor(name, shape)
+        self._graph.operators.insert(0, self._transpose(entry, index, fitting[0], name))
+        return entry
+
     def turn_output(self, position: int, axes: Sequence[int], name: str) -> None:
         """Add a TRANSPOSE behind an output, so that the source's axes come in the source's order."""
         source = int(self._graph.outputs[position])
         shape = [int(self._graph.tensors[source].shape[axis]) for axis in axes]
         result = self._tensor(name, shape)
-        order = self._tensor(f"{name}/order", (len(axes),), np.asarray(axes, np.int32))
-        options = (self._schema.BuiltinOptions.TransposeOptions, self._schema.TransposeOptionsT())
-        self._graph.operators.append(self._operator(_TRANSPOSE, [source, order], result, options))
+        self._graph.operators.append(self._transpose(source, result, axes, name))
         self._graph.outputs[position] = result
 
     def shape_output(self, position: int, shape: Sequence[int], name: str) -> None:
@@ -81,6 +93,11 @@ class Ends:
             self._graph.tensors[index].name = name.encode()
             self._graph.tensors[index].shape = np.asarray(shape, np.int32)
         self._graph.outputs = np.asarray(outputs, np.int32)
+
+    def _transpose(self, source: int, result: int, axes: Sequence[int], name: str) -> Any:
+        order = self._tensor(f"{name}/order", (len(axes),), np.asarray(axes, np.int32))
+        options = (self._schema.BuiltinOptions.TransposeOptions, self._schema.TransposeOptionsT())
+        return self._operator(_TRANSPOSE, [source, order], result, options)
 
     def _reshape(self, source: int, result: int, shape: Sequence[int], name: str) -> Any:
         entry = self._schema.ReshapeOptionsT()
