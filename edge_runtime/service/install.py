@@ -49,6 +49,7 @@ def install(layout: Layout, wishes: Wishes, *, say: Say) -> Outcome:
     """
     target = examine(layout.root)
     need_root(layout)
+    os.umask(0o022)  # the service's own user reads what is installed, whatever the caller's habit is
     if layout.packaged.is_dir() and not wishes.packaged:
         raise UsageError("the Debian package installed this; upgrade it with: sudo apt install ./edge-infer_*.deb")
     with _alone(layout):

@@ -24,7 +24,10 @@ arm_root() {
   find "$root" -name '*.dpkg-new' -print0 | while IFS= read -r -d '' file; do mv "$file" "${file%.dpkg-new}"; done
   [[ -f $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   [[ -f $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+  # Debian 12's sysusers does not know Debian 13's `u!` (a locked account), and then makes no such user at all.
+  sed -i 's/^u!/u /' "$root"/usr/lib/sysusers.d/*.conf
   systemd-sysusers --root="$root" >/dev/null 2>&1
+  grep -q ^systemd-network: "$root/etc/passwd" || root_stop "the image has no user for its network"
   # numpy asks for these by names that update-alternatives would have made.
   local name folder=$root/usr/lib/aarch64-linux-gnu
   for name in blas lapack; do [[ ! -e $folder/$name/lib$name.so.3 ]] || ln -sf "$name/lib$name.so.3" "$folder/lib$name.so.3"; done
@@ -36,9 +39,13 @@ arm_root() {
   : >"$root/etc/machine-id"
   mkdir -p "$root/etc/systemd/network" "$root/etc/systemd/system/multi-user.target.wants" "$root/etc/cloud"
   printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/20-wired.network"
-  # One by one: a unit that is not there keeps the others from being enabled.
-  for name in systemd-networkd systemd-resolved; do systemctl --root="$root" enable --quiet "$name" 2>/dev/null || true; done
-  systemctl --root="$root" mask --quiet systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || true
+  systemctl --root="$root" enable --quiet systemd-networkd 2>/dev/null || true
+  # What is not asked about takes seconds each in emulation; addresses are numbers here.
+  for name in systemd-networkd-wait-online.service systemd-resolved.service systemd-logind.service systemd-binfmt.service \
+    systemd-network-generator.service getty@.service serial-getty@.service modprobe@drm.service modprobe@fuse.service \
+    apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer; do
+    ln -sf /dev/null "$root/etc/systemd/system/$name"
+  done
   systemctl --root="$root" set-default --quiet multi-user.target
   : >"$root/etc/cloud/cloud-init.disabled"
   # What systemd does once after an update of /usr takes minutes in emulation and changes nothing here.

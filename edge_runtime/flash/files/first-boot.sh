@@ -15,6 +15,7 @@ card=$boot/edge-infer
 setup=$root/var/lib/edge-infer-setup
 private=$setup/private
 unit=$root/etc/systemd/system/edge-infer-setup.service
+network_tries=3
 
 note() {
   printf 'edge-infer: %s\n' "$*" >&2
@@ -36,7 +37,7 @@ take_private() {
   mkdir -p "$setup"
   if [ -d "$card/private" ]; then
     rm -rf "$private.new"
-    cp -R "$card/private" "$private.new" && sync || { note "cannot copy to $setup: is the card full?"; return 1; }
+    { cp -R "$card/private" "$private.new" && sync; } || { note "cannot copy to $setup: is the card full?"; return 1; }
     rm -rf "$private"
     mv "$private.new" "$private" && sync
     rm -rf "$card/private.taken"
@@ -81,38 +82,50 @@ install_packages() {
     >/dev/null 2>&1 || { note "apt could not install $packages: is there a network? It is tried again"; return 1; }
 }
 
-install() {
-  # A card that was prepared again brings its secrets again.
-  take_private || exit 1
-  install_packages || exit 1
-  set -- --config "$private/config.toml"
-  for file in "$private"/files/*; do [ ! -f "$file" ] || set -- "$@" --file "$file"; done
+# The wheels on the card do not wait for ever for what apt cannot fetch.
+without_packages() {
+  printf x >>"$setup/tries"
+  [ "$(wc -c <"$setup/tries")" -ge "$network_tries" ] && has_wheelhouse && [ ! -e "$setup/without-packages" ] || return 0
+  note "installing from the wheels on the card, without $(cat "$private/debian-packages")"
+  run_installer && : >"$setup/without-packages"
+}
+
+has_wheelhouse() {
   # The kernel may be a 64-bit one under a 32-bit system, so Python's own width is asked.
   tag=$(/usr/bin/python3 -c 'import os, struct, sys
 machine = "armv7l" if struct.calcsize("P") == 4 else os.uname().machine
 print("cp%d%d-%s" % (*sys.version_info[:2], machine))')
-  if [ -f "$card/wheels/requirements-$tag.txt" ]; then
+  [ -f "$card/wheels/requirements-$tag.txt" ]
+}
+
+# 0: installed; 1: to be tried again; 3: can never work here. Sets reason.
+run_installer() {
+  set -- --config "$private/config.toml"
+  for file in "$private"/files/*; do [ ! -f "$file" ] || set -- "$@" --file "$file"; done
+  if has_wheelhouse; then
     set -- --wheelhouse "$card/wheels" "$@"
   else
     note "installing from the package index"
     set -- --wheel "$(find "$card/wheels" -name 'edge_infer-*.whl' | sort | tail -1)" "$@"
   fi
-  log=$setup/install.log
-  sh "$card/install.sh" "$@" >"$log" 2>&1
-  status=$?
+  log=$setup/install.log status=0
+  (umask 022 && exec sh "$card/install.sh" "$@") >"$log" 2>&1 || status=$?
   reason=$(sed -n 's/^edge-infer: error: //p' "$log" | tail -1)
-  if [ $status = 3 ]; then
-    note "edge-infer cannot work here: $reason"
-    finish
-    exit 0
-  fi
+  [ $status != 3 ] || { note "edge-infer cannot work here: $reason"; return 3; }
   # Installed, and not up yet (no camera, no model): the service goes on trying by itself, installing again helps nothing.
   if [ $status != 0 ] && [ "${reason#installed, and}" = "$reason" ]; then
     note "not installed yet (status $status): $reason; it is tried again"
-    exit 1
+    return 1
   fi
   note "installed${reason:+: $reason}"
-  finish
+}
+
+install() {
+  # A card that was prepared again brings its secrets again.
+  take_private || exit 1
+  (umask 022 && install_packages) || { without_packages; exit 1; }
+  run_installer
+  case $? in 0 | 3) finish ;; *) exit 1 ;; esac
 }
 
 finish() {
@@ -120,12 +133,13 @@ finish() {
   sync
   wipe "$private"
   rm -rf "$card/wheels" "$card/install.sh" "$card/edge-infer-setup.service" "$card/first-boot.sh"
-  systemctl disable --quiet edge-infer-setup.service 2>/dev/null || true
-  rm -f "$unit" "$setup/first-boot.sh"
+  rm -f "$root/etc/systemd/system/multi-user.target.wants/edge-infer-setup.service" "$unit" "$setup/first-boot.sh" \
+    "$setup/tries" "$setup/without-packages"
   sync
 }
 
-if [ -e "$setup/done" ] && [ ! -d "$card/private" ]; then exit 0; fi
+# After a cut while it finished: what was left lying is still removed.
+if [ -e "$setup/done" ] && [ ! -d "$card/private" ]; then finish; exit 0; fi
 case ${1:-} in
   --install) install ;;
   *) rm -f "$setup/done"; prepare "$@" ;;

@@ -6,6 +6,8 @@
 # Every flag of `edge-infer service install` may be given. Without a wheelhouse the packages come from the index; without
 # a wheel, edge-infer's own is built from the checkout that this script is in. Nothing but Python itself is needed.
 set -eu
+# The service's own user reads what is installed, whatever root's habit is.
+umask 022
 
 say() { printf 'edge-infer: %s\n' "$*" >&2; }
 stop() { say "error: $1"; exit "${2:-1}"; }
