@@ -174,7 +174,7 @@ def test_without_a_network_or_a_wheelhouse_it_is_tried_until_there_is_one(device
 
 
 def test_wheels_on_the_card_do_not_wait_for_ever_for_apt(device):
-    """Two tries for the camera's packages, at the third what is on the card is installed, and they are fetched later."""
+    """Two tries for the camera's packages; at the third what is on the card is installed, they follow later."""
     device.wheelhouse()
     (device.card / "private/debian-packages").write_text("python3-picamera2\n")
     device.run()
