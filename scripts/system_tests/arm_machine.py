@@ -1,0 +1,150 @@
+"""An emulated 64-bit Arm machine (QEMU ``virt``), its broker outside, and what its disk holds when it is off."""
+
+import json
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+
+
+class Ledger:
+    """Says of each sentence whether it was shown."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def show(self, sentence: str, check: Callable[[], str]) -> bool:
+        try:
+            detail = check()
+        except (AssertionError, OSError, subprocess.SubprocessError, sqlite3.Error, LookupError, ValueError) as error:
+            self.failures += 1
+            print(f"FAILED  {sentence}: {type(error).__name__}: {error}", flush=True)
+            return False
+        print(f"shown   {sentence} ({detail})", flush=True)
+        return True
+
+
+class Broker:
+    """mosquitto on this machine, and everything that a listener heard from it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.config = folder / f"broker-{port}.conf"
+        self.config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        self.runs: dict[int, dict[int, str]] = defaultdict(dict)
+        self.arrived = threading.Condition()
+        self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(["mosquitto", "-c", str(self.config)], stderr=subprocess.DEVNULL)
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self.client.on_connect = lambda client, *_rest: client.subscribe("edge-infer/porch/demo0/prediction", qos=1)
+        self.client.on_message = self._heard
+        self.client.connect_async("127.0.0.1", self.port)
+        self.client.loop_start()
+
+    def stop(self) -> None:
+        self.client.loop_stop()
+        self.client.disconnect()
+        self.process.terminate()
+        self.process.wait()
+
+    def _heard(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        value = json.loads(message.payload)
+        with self.arrived:
+            self.runs[value["seq_start"]][value["seq"]] = value["captured_at"]
+            self.count += 1
+            self.arrived.notify_all()
+
+    def wait_for(self, more: int, seconds: float) -> None:
+        with self.arrived:
+            wanted = self.count + more
+            assert self.arrived.wait_for(lambda: self.count >= wanted, seconds), f"nothing in {seconds:g} s"
+
+    def lost(self, stored: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Return what was in an outbox and has not arrived; raises AssertionError for a gap within a run."""
+        for start, heard in self.runs.items():
+            missing = set(range(start, max(heard) + 1)) - set(heard)
+            assert not missing, f"run {start}: {len(missing)} missing, first {min(missing)}"
+        return {(start, seq) for start, seq in stored if seq not in self.runs.get(start, {})}
+
+
+class Machine:
+    """QEMU; its power is cut by ending it at once. ``folder`` holds ``kernel``, ``first.gz`` and the disks."""
+
+    def __init__(self, folder: Path, disks: tuple[Path, ...]) -> None:
+        self.folder = folder
+        self.disks = disks
+        self.boots = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def power_on(self, *, network: bool = True, more: str = "") -> None:
+        self.boots += 1
+        words = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"]
+        words += ["-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"]
+        words += ["-kernel", f"{self.folder}/kernel", "-initrd", f"{self.folder}/first.gz"]
+        console = "console=ttyAMA0 root=/dev/vda rw panic=-1 systemd.journald.forward_to_console=1"
+        words += ["-append", f"{console} {more}".strip()]
+        for number, disk in enumerate(self.disks):
+            words += ["-drive", f"file={disk},format=raw,if=none,id=disk{number},cache=writeback"]
+            words += ["-device", f"virtio-blk-pci,drive=disk{number}"]
+        if network:
+            words += ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network"]
+        else:
+            words += ["-nic", "none"]
+        words += ["-serial", f"file:{self.console}"]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    @property
+    def console(self) -> Path:
+        return self.disks[0].with_name(f"{self.disks[0].stem}-console-{self.boots}.log")
+
+    def said(self) -> str:
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+    def wait_for_words(self, words: str, seconds: float) -> None:
+        give_up = time.monotonic() + seconds
+        while words not in self.said():
+            assert time.monotonic() < give_up, f"it did not say {words!r} in {seconds:g} s"
+            assert self.process is not None
+            assert self.process.poll() is None, f"it went off before it said {words!r}"
+            time.sleep(0.5)
+
+    def cut(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def file(self, path: str, to: Path) -> bool:
+        """Copy a file of the root's disk to here; tell whether it is there."""
+        to.unlink(missing_ok=True)
+        subprocess.run(["debugfs", "-R", f"dump {path} {to}", str(self.disks[0])], capture_output=True, check=True)
+        return to.exists()
+
+    def check_disk(self) -> str:
+        """Check the root's file system as the next boot would."""
+        words = ["e2fsck", "-f", "-p", str(self.disks[0])]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), f"e2fsck says {done.returncode}: {done.stdout[-300:]}"
+        return "clean" if done.returncode == 0 else "repaired by its journal"
+
+    def stored(self) -> set[tuple[int, int]]:
+        """Return ``(seq_start, seq)`` of every prediction in the outbox, and check that it is whole."""
+        place, here = "/var/lib/edge-infer/outbox.sqlite", self.disks[0].with_suffix(".outbox")
+        self.file(f"{place}-wal", here.with_name(f"{here.name}-wal"))
+        here.with_name(f"{here.name}-shm").unlink(missing_ok=True)
+        if not self.file(place, here):
+            return set()
+        with closing(sqlite3.connect(here)) as outbox:
+            verdict = outbox.execute("PRAGMA integrity_check").fetchone()[0]
+            rows = outbox.execute("SELECT payload FROM message WHERE topic LIKE '%/prediction'").fetchall()
+        assert verdict == "ok", verdict
+        values = [json.loads(payload) for (payload,) in rows]
+        return {(value["seq_start"], value["seq"]) for value in values}
