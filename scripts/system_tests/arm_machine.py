@@ -91,6 +91,7 @@ class Machine:
         words += ["-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"]
         words += ["-kernel", f"{self.folder}/kernel", "-initrd", f"{self.folder}/first.gz"]
         console = "console=ttyAMA0 root=/dev/vda rw panic=-1 systemd.journald.forward_to_console=1"
+        console += " systemd.show_status=false modprobe.blacklist=cfg80211,drm"  # seconds each in emulation
         words += ["-append", f"{console} {more}".strip()]
         for number, disk in enumerate(self.disks):
             words += ["-drive", f"file={disk},format=raw,if=none,id=disk{number},cache=writeback"]
