@@ -7,6 +7,8 @@
 
 root_cache=${XDG_CACHE_HOME:-$HOME/.cache}/edge-infer/roots
 
+trap 'printf "%s: line %s failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+
 root_stop() { printf '%s\n' "${0##*/}: $*" >&2; exit 125; }
 
 need() {

@@ -233,3 +233,14 @@ def test_our_own_wheel_is_the_same_twice_and_carries_the_installer(tmp_path):
     assert "edge_runtime/service/files/edge-infer.service" in names
     assert "edge_runtime/demo/digits.tflite" in names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_service_can_read_what_a_careful_root_installed(layout, wheelhouse, no_pip):
+    before = os.umask(0o077)
+    try:
+        install(layout, wishes(wheelhouse), say=quiet)
+    finally:
+        os.umask(before)
+    for path in (layout.home, *layout.home.rglob("*"), layout.command.parent):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o044, path
