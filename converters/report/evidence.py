@@ -84,6 +84,8 @@ def _predict(source: Graph, artifact: Graph) -> tuple[Board, ...]:
     for name in profile_names():
         profile = load_profile(name)
         before, after = predict_latency(source, profile), predict_latency(artifact, profile)
+        if before.unknown or after.unknown:
+            continue
         accelerated = with_edgetpu(mapping, after, profile)
         boards.append(
             Board(

@@ -8,7 +8,8 @@ to small made-up networks timed as a whole.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, sqrt
+from itertools import pairwise
+from math import exp, log, sqrt
 from typing import Final
 
 import msgspec
@@ -62,14 +63,29 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How many of them the threads have."""
     error: float
     """Standard deviation of the logarithm of whole networks."""
+    far_us_per_mb: tuple[tuple[float, float], ...] = ()
+    """Megabytes of weights in a network, rising, and microseconds that each then costs more: it comes from memory."""
+    reference_us: tuple[float, ...] = ()
+    """What the reference operators took (``calibration.pace``), for telling how fast the machine is at another time."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed with. Raises ValueError."""
         above = (self.threads, self.scale, self.kept_bytes, self.level2_bytes, self.caches)
         others = (self.cold_us_per_mb, self.moved_us_per_mb, self.shared_us_per_mb, self.call_us, self.error)
         whole = (*above, *others, abs(self.per_operator_us), self.copy_us_per_mb)
-        if not all(0 <= value < _LARGEST for value in whole) or 0 in above or self.error > _LARGEST_ERROR:
+        far = [value for point in self.far_us_per_mb for value in point]
+        rising = all(0 < one[0] < other[0] for one, other in pairwise(self.far_us_per_mb))
+        possible = all(0 <= value < _LARGEST for value in (*whole, *far, *self.reference_us))
+        if not (rising and possible) or 0 in above or 0 in self.reference_us or self.error > _LARGEST_ERROR:
             raise ValueError("a context has a number that no device has")
+
+    def far_us(self, sums: "Sums") -> float:
+        """Return what it costs that weights come from memory: interpolated over the logarithm of their size."""
+        weights_mb = sum(sums.weight_bytes) / 1e6
+        if not self.far_us_per_mb or weights_mb < self.far_us_per_mb[0][0]:
+            return 0.0
+        sizes, costs_us = zip(*self.far_us_per_mb, strict=True)
+        return weights_mb * float(np.interp(log(weights_mb), np.log(sizes), costs_us))
 
     def cold_bytes(self, sums: "Sums") -> float:
         """Return how many bytes of weights come from behind the cache."""
@@ -220,6 +236,7 @@ def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
     """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
     us = context.scale * operators_us + context.per_operator_us * sums.beside
     us += context.cold_us_per_mb * context.cold_bytes(sums) / 1e6
+    us += context.far_us(sums)
     us += context.shared_us_per_mb * shared_bytes(sums) / 1e6
     us += context.moved_us_per_mb * sum(sums.moved_bytes) / 1e6
     return max(us, 0.1 * operators_us)

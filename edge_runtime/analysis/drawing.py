@@ -147,6 +147,8 @@ def board_picture(devices: list[dict[str, Any]], fps: float | None) -> str:
 def _timings(device: dict[str, Any]) -> list[tuple[str, dict[str, float], str | None]]:
     """Return a board's rows; the verdict is on what would be used: the Edge TPU where there is one and it maps."""
     verdict = device["verdict"]
+    if device["latency_unknown"]:
+        return []
     if not device["edgetpu_ms"]:
         return [(device["title"], device["latency_ms"], verdict)]
     return [(device["title"], device["latency_ms"], None), ("", device["edgetpu_ms"], verdict)]

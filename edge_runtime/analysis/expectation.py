@@ -29,6 +29,8 @@ def expect(model: Path, profile: Profile | None, *, threads: int, runtime: Runti
     if profile is None or any(node.name == EDGETPU_OPERATOR for node in graph.nodes):
         return Expectation()
     latency = predict_latency(graph, profile, threads=threads, runtime=runtime)
+    if latency.unknown:
+        return Expectation()
     plain = predict_latency(graph, profile, threads=threads, runtime=runtime, xnnpack=False)
     return Expectation(
         profile=profile.name,

@@ -97,10 +97,10 @@ def inspect_model(
     for profile in profiles:
         known = operators.known(threads=threads or int(profile.cores.value)) if operators else None
         latency = predict_latency(graph, profile, threads=threads, runtime=runtime, known=known)
-        advice = advise(graph, latency, profile, mapping=mapping)
-        if correction is not None:
+        advice = [] if latency.unknown else advise(graph, latency, profile, mapping=mapping)
+        if correction is not None and not latency.unknown:
             latency, advice = _corrected(latency, advice, correction.ratio)
-        accelerated = with_edgetpu(mapping, latency, profile)
+        accelerated = None if latency.unknown else with_edgetpu(mapping, latency, profile)
         judged = accelerated or latency
         predictions.append(
             Prediction(
@@ -286,12 +286,13 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "device": latency.profile,
         "title": prediction.profile.title,
         "threads": latency.threads,
-        "latency_ms": {"predicted": round(latency.ms, 3), **_ends(latency.low_ms, latency.high_ms)},
+        "latency_ms": _latency(latency),
+        "latency_unknown": latency.unknown,
         "edgetpu_ms": (
             {"predicted": round(edgetpu.ms, 3), **_ends(edgetpu.low_ms, edgetpu.high_ms)} if edgetpu else None
         ),
         "not_delegated_ms": round(latency.undelegated_ms, 3),
-        "fps": round(1000.0 / latency.ms, 1) if latency.ms else None,
+        "fps": round(1000.0 / latency.ms, 1) if latency.ms and not latency.unknown else None,
         "correction": (
             {"ratio": round(correction.ratio, 3), "setup": correction.setup, "at": correction.at}
             if correction
@@ -310,6 +311,13 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
             for advice in prediction.advice
         ],
     }
+
+
+def _latency(latency: Latency) -> dict[str, float | None]:
+    """Return the prediction with its interval; of what is not known only the lower end."""
+    if latency.unknown:
+        return {"predicted": None, "low": round(latency.low_ms, 3), "high": None}
+    return {"predicted": round(latency.ms, 3), **_ends(latency.low_ms, latency.high_ms)}
 
 
 def _ends(low_ms: float, high_ms: float) -> dict[str, float]:

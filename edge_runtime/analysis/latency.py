@@ -7,8 +7,8 @@ that depend on the processor). Under LiteRT the sum over single operators is wit
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import inf, prod
 from typing import Final, Literal
 
 from edge_runtime.analysis.calibrated import (
@@ -28,6 +28,8 @@ from edge_runtime.analysis.xnnpack import RuntimeName, delegation, fused_away
 Kind = Literal["dense", "window", "depthwise", "values", "nothing"]
 _DENSE: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
 _WINDOW: Final = frozenset({"TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE"})
+_LOOPS: Final = frozenset({"WHILE", "IF"})
+"""Operators that run other graphs of the file, as often as their inputs say."""
 _VIEWS: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
 # Measured per value, against copying and adding, on x86-64 with ai-edge-litert 2.3.0.
 _DELEGATED_WEIGHTS: Final = {"RESIZE_BILINEAR": 6.0, "MEAN": 4.0, "MUL": 2.5, "LOG": 3.0, "SUB": 2.0}
@@ -82,6 +84,8 @@ class Latency:
     nodes: tuple[NodeLatency, ...]
     call_ms: float = 0.0
     """The part of ``ms`` that goes into setting inputs and reading outputs; 0 where it was not measured."""
+    unknown: str | None = None
+    """Why nothing can be said but that it takes longer than ``low_ms``; ``ms`` is then of what was counted."""
 
     @property
     def undelegated_ms(self) -> float:
@@ -106,6 +110,23 @@ def predict_latency(
 
     ``known`` tells of operators that were measured; it is asked only where the profile is of a calibrated device.
     """
+    latency = _predict(graph, profile, threads=threads, runtime=runtime, xnnpack=xnnpack, known=known)
+    loops = sorted({node.name for node in graph.nodes} & _LOOPS)
+    if not loops:
+        return latency
+    reason = f"{' and '.join(loops)} runs other graphs in the file as often as its data says, which is not counted"
+    return replace(latency, high_ms=inf, unknown=reason)
+
+
+def _predict(
+    graph: Graph,
+    profile: Profile,
+    *,
+    threads: int | None,
+    runtime: RuntimeName,
+    xnnpack: bool,
+    known: Known | None,
+) -> Latency:
     used = threads or int(profile.cores.value)
     works = model_work(graph, runtime=runtime, xnnpack=xnnpack)
     if profile.calibration:

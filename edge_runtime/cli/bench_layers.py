@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.analysis.calibration.calibrate import machine_name
+from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import Latency, predict_latency
 from edge_runtime.analysis.layer_page import render_layers
@@ -16,7 +17,7 @@ from edge_runtime.analysis.operator_cache import FILE_NAME, OperatorCache
 from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile
 from edge_runtime.bench import machine
 from edge_runtime.errors import StoreError, UsageError
-from edge_runtime.interpreter import load_runtime
+from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.store.atomic import replace_file
 
 WHOLE_SHARE = 0.25
@@ -41,7 +42,11 @@ def run(path: Path, wanted: Wanted) -> int:
     graph = read_graph(path)
     name, profile = _profile(wanted)
     predicted = predict_latency(graph, profile, threads=threads) if profile else None
+    if predicted and predicted.unknown:
+        sys.stderr.write(f"not predicted: {predicted.unknown}\n")
+        predicted = name = None
     document, layers = measure(graph, threads=threads, seconds=wanted.seconds, device=name, predicted=predicted)
+    document["pace"] = pace(profile, threads=threads) if predicted else None
     document["remembered"] = remember(graph, layers, threads=threads, state=wanted.state)
     if wanted.html:
         _write(Path(wanted.html), render_layers(document))
@@ -83,6 +88,21 @@ def measure(
         "layers": rows,
     }
     return document, layers
+
+
+def pace(profile: Profile | None, *, threads: int) -> float | None:
+    """Return how many times as long everything takes at this moment as when the device was calibrated.
+
+    None where the profile is of another machine or tells nothing of it. Raises EngineError.
+    """
+    calibration = profile.calibration if profile else None
+    if calibration is None or calibration.machine != machine_name(machine()):
+        return None
+    context = calibration.context(threads)
+    if not context.reference_us:
+        return None
+    with quiet_native_output():
+        return Pace(load_runtime(), threads=context.threads, reference_us=context.reference_us).now()
 
 
 def remember(graph: Graph, layers: list[LayerTime], *, threads: int, state: Path) -> int:
@@ -129,6 +149,9 @@ def table(document: dict[str, Any]) -> str:
     )
     if with_prediction:
         lines.append(f"predicted for {document['device']}: {document['predicted_ms']:.3f} ms")
+    if now := document.get("pace"):
+        expected_ms = now * document["predicted_ms"]
+        lines.append(f"reference operators take {now:.2f} times as long as then: {expected_ms:.3f} ms at this pace")
     return "\n".join(lines) + "\n"
 
 

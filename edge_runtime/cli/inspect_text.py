@@ -96,6 +96,8 @@ def _devices(devices: list[dict[str, Any]]) -> list[str]:
     lines = [f"{'device':{width}}  threads   latency ms         interval   per second"]
     for device in devices:
         lines.append(_device(device, device["device"], device["latency_ms"], width))
+        if device["latency_unknown"]:
+            lines.append(f"unknown    {device['latency_unknown']}")
         if device["edgetpu_ms"]:
             lines.append(_device(device, "  with Edge TPU", device["edgetpu_ms"], width))
         if correction := device["correction"]:
@@ -107,10 +109,14 @@ def _devices(devices: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _device(device: dict[str, Any], name: str, timing: dict[str, float], width: int) -> str:
-    interval = f"{timing['low']:.4g} to {timing['high']:.4g}"
-    rate = 1000 / timing["predicted"] if timing["predicted"] else 0.0
-    return f"{name:{width}}  {device['threads']:7}  {timing['predicted']:11.4g}  {interval:>15}  {rate:11.4g}"
+def _device(device: dict[str, Any], name: str, timing: dict[str, float | None], width: int) -> str:
+    low, predicted, high = timing["low"], timing["predicted"], timing["high"]
+    if predicted is None or high is None:
+        over = f"over {low:.4g}"
+        return f"{name:{width}}  {device['threads']:7}  {'?':>11}  {over:>15}  {'?':>11}"
+    interval = f"{low:.4g} to {high:.4g}"
+    rate = 1000 / predicted if predicted else 0.0
+    return f"{name:{width}}  {device['threads']:7}  {predicted:11.4g}  {interval:>15}  {rate:11.4g}"
 
 
 def _advice(device: dict[str, Any]) -> list[str]:
@@ -138,7 +144,8 @@ def comparison_rows(results: list[dict[str, Any]]) -> list[Row]:
     rows.append(("file, B", first["model"]["size_bytes"], second["model"]["size_bytes"]))
     rows.append(("operators on an Edge TPU", first["edgetpu"]["operators"], second["edgetpu"]["operators"]))
     for one, other in zip(first["devices"], second["devices"], strict=True):
-        rows.append((f"{one['device']}, ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
+        if not one["latency_unknown"] and not other["latency_unknown"]:
+            rows.append((f"{one['device']}, ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
     return rows
 
 

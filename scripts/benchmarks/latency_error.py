@@ -24,27 +24,40 @@ from typing import Any
 
 from build_latency_models import DEFAULT
 
+from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.calibration.timing import Sitting
 from edge_runtime.analysis.graph import read_graph
 from edge_runtime.analysis.latency import predict_latency
-from edge_runtime.analysis.profile import load_profile
+from edge_runtime.analysis.profile import Profile, load_profile
 from edge_runtime.errors import EngineError
-from edge_runtime.interpreter import load_runtime, quiet_native_output
+from edge_runtime.interpreter import Runtime, load_runtime, quiet_native_output
 
 
 def measure(args: argparse.Namespace) -> None:
     runtime = load_runtime()
     times: dict[str, list[float]] = json.loads(args.into.read_text()) if args.into.is_file() else {}
+    profile = load_profile(str(args.device)) if args.device else None
+    paces = {threads: pace(runtime, profile, threads) for threads in args.threads} if profile else {}
     for path in models(args.models, args.set):
         for threads in args.threads:
             try:
                 with quiet_native_output():
                     us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
+                    if paces:
+                        paces[threads].look(2)
+                        slow = paces[threads].now()
+                        times.setdefault(f"{path.stem}@{threads}@pace", []).append(slow)
             except EngineError as error:
                 print(f"{path.stem}: {error}", file=sys.stderr)
                 break
             times.setdefault(f"{path.stem}@{threads}", []).append(us)
         args.into.write_text(json.dumps(times) + "\n")
+
+
+def pace(runtime: Runtime, profile: Profile, threads: int) -> Pace:
+    """Return what tells how fast the machine is against the time of the calibration."""
+    assert profile.calibration, "only a calibrated profile tells how fast the machine was"
+    return Pace(runtime, threads=threads, reference_us=profile.calibration.context(threads).reference_us)
 
 
 def models(folder: Path, chosen: str | None) -> list[Path]:
@@ -60,10 +73,13 @@ def report(args: argparse.Namespace) -> None:
     index = json.loads((args.models / "index.json").read_text()) if (args.models / "index.json").is_file() else {}
     rows: list[dict[str, Any]] = []
     graphs = {path.stem: read_graph(path) for path in models(args.models, args.set)}
-    for key, values in json.loads(args.times.read_text()).items():
-        name, threads = key.rsplit("@", 1)
-        if name not in graphs:
+    times = json.loads(args.times.read_text())
+    for key, raw in times.items():
+        name, threads, *kind = key.split("@")
+        if name not in graphs or kind:
             continue
+        paces = times[f"{key}@pace"] if args.same_minute else [1.0] * len(raw)
+        values = [us / slow for us, slow in zip(raw, paces, strict=True)]
         predicted = predict_latency(graphs[name], profile, threads=int(threads))
         best_ms = min(values) / 1e3
         halves = min(values[::2]), min(values[1::2] or values)
@@ -125,6 +141,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--device", type=Path, help="with report: a calibrated profile")
+    parser.add_argument("--same-minute", action="store_true", help="with report: divide times by the pace beside them")
     parser.add_argument("--each", action="store_true", help="with report: a line for every model, the worst first")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

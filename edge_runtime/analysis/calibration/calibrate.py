@@ -1,18 +1,24 @@
 """Measure the device this runs on, within a given time: operators, networks, calls; and fit everything to them."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from edge_runtime.analysis.calibrated import Calibration
+import msgspec
+
+from edge_runtime.analysis.calibrated import Calibration, Context
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
-from edge_runtime.analysis.calibration.context import fit_context
+from edge_runtime.analysis.calibration.context import Whole, fit_context
+from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
 from edge_runtime.analysis.calibration.network_timing import NetworkTimer
 from edge_runtime.analysis.calibration.networks import NETWORKS
+from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.calibration.probes import all_probes
+from edge_runtime.analysis.calibration.profile_text import memory_mb
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting
 from edge_runtime.analysis.kernel_table import Table
 from edge_runtime.errors import EngineError
@@ -22,6 +28,8 @@ MOST_SECONDS: Final = 60.0
 PASSES: Final = 2
 _NETWORK_SHARE: Final = 0.35
 _CALL_S: Final = 0.15
+_CHAINS_FROM_S: Final = 10.0
+"""Chains of weights are timed where there is so much time: that takes about 3 s."""
 SLOWEST_SHARE: Final = 1.5
 SLOWEST_US: Final = 10.0
 """More threads that take longer than so many times one, and so much more, were kept from running: left out."""
@@ -47,11 +55,24 @@ def calibrate(
     ``machine`` is what ``edge_runtime.bench.machine`` says. Raises EngineError when nothing could be measured.
     """
     began_s = time.monotonic()
-    timer = ProbeTimer(all_probes(), runtime, threads=threads)
-    beside = NetworkTimer(runtime, threads=threads)
-    share_s = (seconds - 2 * _CALL_S * len(threads)) / PASSES
+    with quiet_native_output():
+        paces = {count: Pace(runtime, threads=count) for count in threads}
+
+    def slowness(count: int) -> float:
+        return paces[count].now()
+
+    timer = ProbeTimer(all_probes(), runtime, threads=threads, slowness=slowness)
+    beside = NetworkTimer(runtime, threads=threads, slowness=slowness)
+    chains: dict[int, list[Chain]] = {}
     with quiet_native_output():
         call = {count: _call(runtime, count) for count in threads}
+        with contextlib.suppress(EngineError):
+            chains = {
+                count: time_chains(runtime, threads=count, memory_mb=memory_mb(), slowness=slowness)
+                for count in threads
+                if seconds >= _CHAINS_FROM_S
+            }
+        share_s = (began_s + seconds - time.monotonic()) / PASSES
         for _ in range(PASSES):
             timer.run(share_s * (1 - _NETWORK_SHARE), lambda done: progress("operators", done))
             beside.run(share_s * _NETWORK_SHARE, lambda done: progress("networks", done))
@@ -69,10 +90,19 @@ def calibrate(
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
         contexts=tuple(
-            fit_context(beside.wholes, threads=count, cache=caches[1], call=call[count]) for count in threads
+            _context(beside.wholes, paces[count], chains.get(count, []), call=call[count], cache=caches[1])
+            for count in threads
         ),
         kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
     )
+
+
+def _context(
+    wholes: Sequence[Whole], pace: Pace, chains: Sequence[Chain], *, call: tuple[float, float], cache: Cache
+) -> Context:
+    context = fit_context(wholes, threads=pace.threads, cache=cache, call=call)
+    far = far_costs(chains, context)
+    return msgspec.structs.replace(context, reference_us=pace.reference_us, far_us_per_mb=far)
 
 
 def machine_name(machine: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from edge_runtime.analysis.calibration.context import Whole, parts_of
 from edge_runtime.analysis.calibration.networks import NETWORKS, Network, networks
-from edge_runtime.analysis.calibration.timing import Point, Sitting
+from edge_runtime.analysis.calibration.timing import Point, Sitting, Slowness, undisturbed
 from edge_runtime.analysis.graph import build_graph
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime
@@ -18,8 +18,8 @@ _PARTS_SHARE = 0.6
 class NetworkTimer:
     """Times networks pass after pass and keeps the shortest times. One thread calls it."""
 
-    def __init__(self, runtime: Runtime, *, threads: Sequence[int]) -> None:
-        self._runtime, self._threads = runtime, threads
+    def __init__(self, runtime: Runtime, *, threads: Sequence[int], slowness: Slowness = undisturbed) -> None:
+        self._runtime, self._threads, self._slowness = runtime, threads, slowness
         self._whole_us: dict[tuple[int, int], float] = {}
         self._alone: dict[tuple[int, int], list[Point]] = {}
 
@@ -61,15 +61,15 @@ class NetworkTimer:
         whole = Sitting(self._runtime, network.content, threads=threads)
         # Half before and half after the parts: the machine may change meanwhile.
         half_s = seconds * (1 - _PARTS_SHARE) / 2
-        us = whole.shortest_us(half_s)
+        us = whole.shortest_us(half_s) / self._slowness(threads)
         part_s = seconds * _PARTS_SHARE / len(network.parts)
         points = []
         for descriptor, part in zip(descriptors, network.parts, strict=True):
             began_s = time.monotonic()
             sitting = Sitting(self._runtime, part(), threads=threads)
             alone_us = sitting.shortest_us(max(0.0, part_s - (time.monotonic() - began_s)))
-            points.append(Point(descriptor, threads, alone_us))
-        us = min(us, whole.shortest_us(half_s))
+            points.append(Point(descriptor, threads, alone_us / self._slowness(threads)))
+        us = min(us, whole.shortest_us(half_s) / self._slowness(threads))
         self._keep(number, threads, us, points)
 
     def _keep(self, number: int, threads: int, us: float, points: list[Point]) -> None:

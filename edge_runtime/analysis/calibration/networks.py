@@ -41,6 +41,14 @@ def networks(count: int = NETWORKS) -> Iterator[Network]:
             yield _pictures(random, type_name, kind)
 
 
+def chain(length: int, *, side: int, channels: int) -> Network:
+    """Return pointwise convolutions in float32, one after the other, each with weights of its own."""
+    network = _Growing("float32", side=side, channels=channels)
+    for _ in range(length):
+        network.convolution(channels, window=1, stride=1)
+    return network.finished()
+
+
 def _dense(random: Random, type_name: str) -> Network:
     writer, parts = ModelWriter(), []
     # Some fit into a cache, some are several times as large: that is where dense layers differ most.
@@ -86,9 +94,9 @@ def _fitting(network: "_Growing", wanted: int, taps: int, limit: float) -> int:
 class _Growing:
     """A network to which one operator after another is added."""
 
-    def __init__(self, type_name: str, *, side: int) -> None:
+    def __init__(self, type_name: str, *, side: int, channels: int = 3) -> None:
         self._writer, self._type = ModelWriter(), type_name
-        self.shape = (1, side, side, 3)
+        self.shape = (1, side, side, channels)
         self._parts: list[Callable[[], bytes]] = []
         self.fed = self._first = self._writer.tensor(self.shape, type_name)
 

@@ -34,6 +34,8 @@ PICTURES: Final = (
     (112, 80),
 )
 """Side and channels of the tensors that operators without weights are timed on."""
+LARGE_PICTURES: Final = ((10, 512), (16, 512), (32, 256), (40, 128), (80, 64), (56, 144))
+"""More of them for operators of two operands, which are the first to leave a cache of a megabyte or two."""
 MAIN_TYPES: Final = ("float32", "int8")
 
 Make = Callable[[], bytes]
@@ -67,7 +69,7 @@ def _weighted() -> Iterator[Probe]:
     for type_name, share in (("float32", 1.0), ("int8", 1.0), ("uint8", 0.6)):
         yield from _pointwise(random, type_name, int(150 * share))
         yield from _windowed(random, type_name, int(180 * share))
-        yield from _grouped(random, type_name, int(24 * share))
+        yield from _grouped(random, type_name, int(60 * share))
         yield from _depthwise(random, type_name, int(80 * share))
         yield from _dense(random, type_name, int(84 * share))
     yield from _recurrent(random, 12)
@@ -93,8 +95,8 @@ def _windowed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
 
 def _grouped(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
-        groups, side = random.choice((2, 4, 8, 16, 32, 96)), random.choice((3, 7, 14, 28, 56))
-        channels, window = groups * random.choice((1, 1, 4, 8, 16, 32)), random.choice((3, 3, 7))
+        groups, side = random.choice((2, 4, 8, 16, 32, 96, 192)), random.choice((3, 6, 7, 12, 14, 16, 24, 28, 32, 56))
+        channels, window = groups * random.choice((1, 1, 4, 8, 8, 16, 32)), random.choice((3, 3, 7))
         if side * side * channels * channels // groups * window**2 <= MOST_MACS // 4:
             sizes = type_name, side, (channels, channels)
             yield Probe(
@@ -176,6 +178,9 @@ def _values() -> Iterator[Probe]:
             yield from _binary(type_name, shape)
             yield from _moved(type_name, side, channels)
             yield from _reduced(type_name, side, channels)
+    for side, channels in LARGE_PICTURES:
+        for type_name in MAIN_TYPES:
+            yield from _binary(type_name, [1, side, side, channels], names=("ADD", "MUL"))
     for rows, inner in ((1, 10), (1, 1000), (49, 49), (144, 144), (300, 21), (4096, 4)):
         for type_name in MAIN_TYPES:
             softmax = partial(make.unary, "SOFTMAX", type_name, type_name, [rows, inner], (9, {0: Scalar("f", 1.0)}))
@@ -192,6 +197,7 @@ _FLOAT_UNARY: Final = (
     "EXP",
     "RSQRT",
 )
+_BINARY: Final = ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MAXIMUM")
 _OPTIONS: Final = {"GELU": (116, {0: Scalar("B", False)}), "LEAKY_RELU": (75, {0: Scalar("f", 0.1)})}
 
 
@@ -205,10 +211,8 @@ def _unary(shape: list[int]) -> Iterator[Probe]:
     yield Probe("DEQUANTIZE int8", partial(make.unary, "DEQUANTIZE", "int8", "float32", shape))
 
 
-def _binary(type_name: str, shape: list[int]) -> Iterator[Probe]:
-    names = ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", *(("DIV",) if type_name == "float32" else ()))
-    names = (*names, "MAXIMUM")
-    for name in names:
+def _binary(type_name: str, shape: list[int], names: tuple[str, ...] = _BINARY) -> Iterator[Probe]:
+    for name in (*names, *(("DIV",) if type_name == "float32" and names == _BINARY else ())):
         yield Probe(f"{name} {type_name}", partial(make.binary, name, type_name, shape, shape))
     for name in ("ADD", "MUL"):
         others = {"channels": [1, 1, 1, shape[-1]], "scalar": [1], "broadcast": [*shape[:-1], 1]}

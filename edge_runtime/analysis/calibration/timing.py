@@ -25,6 +25,15 @@ LONGEST_S: Final = 0.1
 """What takes longer than this is not run again."""
 
 
+Slowness = Callable[[int], float]
+"""Tells how many times as long everything takes at this moment, with so many threads; times are divided by it."""
+
+
+def undisturbed(_threads: int) -> float:
+    """Return 1: a machine that is always as fast."""
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A measured operator: the time of a whole inference that does nothing else."""
@@ -98,8 +107,8 @@ def _fill(interpreter: Any) -> None:
         if dtype.kind == "f":
             interpreter.set_tensor(detail["index"], random.random(shape, np.float32).astype(dtype) - dtype.type(0.3))
         elif dtype.kind in "iu":
-            limits = np.iinfo(np.int8 if dtype.itemsize == 1 else dtype)
-            values = random.integers(0, min(limits.max, 100), shape)
+            # On both sides of zero points: plain kernels branch on it. Wider integers may be places in a tensor.
+            values = random.integers(-100 if dtype == np.int8 else 0, 250 if dtype == np.uint8 else 100, shape)
             interpreter.set_tensor(detail["index"], values.astype(dtype))
 
 
@@ -116,8 +125,10 @@ class ProbeTimer:
     Those that do not run here are left out. One thread calls it.
     """
 
-    def __init__(self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int]) -> None:
-        self._probes, self._runtime, self._threads = probes, runtime, threads
+    def __init__(
+        self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int], slowness: Slowness = undisturbed
+    ) -> None:
+        self._probes, self._runtime, self._threads, self._slowness = probes, runtime, threads, slowness
         self._found: dict[tuple[int, int], Point] = {}
         self._apart: dict[tuple[int, int], float] = {}
         self._left_out: set[int] = set()
@@ -149,7 +160,7 @@ class ProbeTimer:
                 self._left_out.add(index)
                 continue
             for point in points:
-                self._keep(index, point)
+                self._keep(index, replace(point, us=point.us / self._slowness(point.threads)))
 
     def _keep(self, index: int, point: Point) -> None:
         seen = self._found.get((index, point.threads))

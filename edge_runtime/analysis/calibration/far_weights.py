@@ -1,0 +1,63 @@
+"""What weights cost more that come from memory, by how many there are of them in a network.
+
+A large network has pushed its own first weights out of every cache when an inference ends, and a cache that programs
+share keeps less the more is asked of it. So chains of the same layer are timed, a megabyte of weights each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.analysis.calibrated import Context, in_context_us
+from edge_runtime.analysis.calibration import operators
+from edge_runtime.analysis.calibration.context import parts_of
+from edge_runtime.analysis.calibration.networks import Network, chain
+from edge_runtime.analysis.calibration.timing import Sitting, Slowness
+from edge_runtime.analysis.graph import build_graph
+from edge_runtime.interpreter import Runtime
+from edge_runtime.model_file import parse_model
+
+LENGTHS: Final = (3, 8, 16, 32, 64, 96)
+SIDE: Final = 5
+CHANNELS: Final = 512
+LAYER_MB: Final = 4 * CHANNELS**2 / 1e6
+_MEMORY_SHARE: Final = 1 / 16
+"""Of the machine's, that the weights of a chain may be: the interpreter has them twice."""
+_RUN_S: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain that was timed, and one of its layers alone, with one number of threads."""
+
+    length: int
+    us: float
+    alone_us: float
+
+
+def time_chains(runtime: Runtime, *, threads: int, memory_mb: float, slowness: Slowness) -> list[Chain]:
+    """Time the chains that the machine's memory allows. Raises EngineError."""
+    found = []
+    layer = Sitting(runtime, operators.convolution("float32", SIDE, (CHANNELS, CHANNELS)), threads=threads)
+    for length in LENGTHS:
+        if length > LENGTHS[0] and length * LAYER_MB > memory_mb * _MEMORY_SHARE:
+            break
+        whole = Sitting(runtime, _chain(length).content, threads=threads)
+        us = whole.shortest_us(_RUN_S) / slowness(threads)
+        found.append(Chain(length, us, layer.shortest_us(_RUN_S / 5) / slowness(threads)))
+    return found
+
+
+def far_costs(chains: Sequence[Chain], context: Context) -> tuple[tuple[float, float], ...]:
+    """Return megabytes of weights and the microseconds that each of them costs more than the context says."""
+    costs = []
+    for one in chains:
+        _, sums = parts_of(build_graph(parse_model(_chain(one.length).content, "chain")), runtime="litert")
+        weights_mb = sum(sums.weight_bytes) / 1e6
+        more_us = one.us - in_context_us(context, one.length * one.alone_us, sums)
+        costs.append((round(weights_mb, 2), round(max(0.0, more_us / weights_mb), 3)))
+    return tuple(costs)
+
+
+def _chain(length: int) -> Network:
+    return chain(length, side=SIDE, channels=CHANNELS)
