@@ -48,6 +48,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Below zero: alone, every operator pays for an inference."""
     cold_us_per_mb: float
     """Weights that have left the cache since the last inference."""
+    cold_once_us_per_mb: float = 0.0
+    """More for those of them that are used once only: nothing is computed meanwhile."""
     moved_us_per_mb: float
     """Values read and written."""
     shared_us_per_mb: float
@@ -71,7 +73,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         """Refuse what cannot be computed with. Raises ValueError."""
         above = (self.threads, self.scale, self.kept_bytes, self.level2_bytes, self.caches)
-        others = (self.cold_us_per_mb, self.moved_us_per_mb, self.shared_us_per_mb, self.call_us, self.error)
+        others = (
+            self.cold_us_per_mb,
+            self.cold_once_us_per_mb,
+            self.moved_us_per_mb,
+            self.shared_us_per_mb,
+            self.call_us,
+            self.error,
+        )
         whole = (*above, *others, abs(self.per_operator_us), self.copy_us_per_mb)
         far = [value for point in self.far_us_per_mb for value in point]
         rising = all(0 < one[0] < other[0] for one, other in pairwise(self.far_us_per_mb))
@@ -80,16 +89,22 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("a context has a number that no device has")
 
     def far_us(self, sums: "Sums") -> float:
-        """Return what it costs that weights come from memory: interpolated over the logarithm of their size."""
+        """Return what it costs that weights come from memory: interpolated over the logarithm of their size.
+
+        The least of it is what leaving the second level costs: that holds of the bytes which had not left it alone.
+        """
         weights_mb = sum(sums.weight_bytes) / 1e6
         if not self.far_us_per_mb or weights_mb < self.far_us_per_mb[0][0]:
             return 0.0
         sizes, costs_us = zip(*self.far_us_per_mb, strict=True)
-        return weights_mb * float(np.interp(log(weights_mb), np.log(sizes), costs_us))
+        least_us = min(costs_us)
+        more_us = float(np.interp(log(weights_mb), np.log(sizes), costs_us)) - least_us
+        return float(weights_mb * more_us + self.cold_bytes(sums) / 1e6 * least_us)
 
-    def cold_bytes(self, sums: "Sums") -> float:
+    def cold_bytes(self, sums: "Sums", *, once: bool = False) -> float:
         """Return how many bytes of weights come from behind the cache."""
-        return cold_bytes(sums, kept_bytes=self.kept_bytes, level2_bytes=self.level2_bytes, caches=self.caches)
+        caches = {"kept_bytes": self.kept_bytes, "level2_bytes": self.level2_bytes, "caches": self.caches}
+        return cold_bytes(sums, once=once, **caches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +218,12 @@ def _as_long(sizes: tuple[int, ...], table: Table) -> tuple[int, ...]:
     return (*sizes, *([1] * wanted))[:wanted]
 
 
-def cold_bytes(sums: Sums, *, kept_bytes: int, level2_bytes: int, caches: int) -> float:
+def cold_bytes(sums: Sums, *, kept_bytes: int, level2_bytes: int, caches: int, once: bool = False) -> float:
     """Return how many bytes of weights have left the cache since the last inference, and had not when timed alone.
 
     Of each cache: every core reads all weights of an operator, but its own rows only, and of weights that are used once
     (dense layers) its part. All stay while that fits into ``kept_bytes``; none when it is one and a half times as much:
-    a cache that drops what was used least recently loses all that comes round in turn.
+    a cache that drops what was used least recently loses all that comes round in turn. ``once``: only those weights.
     """
     needed = [
         (weights / caches if once else weights, moved / caches)
@@ -218,7 +233,8 @@ def cold_bytes(sums: Sums, *, kept_bytes: int, level2_bytes: int, caches: int) -
     lost = lost_share(sum(weights for weights, _ in needed) + 1.5 * largest, kept_bytes)
     return lost * sum(
         whole * (1.0 - lost_share(weights + moved, level2_bytes))
-        for whole, (weights, moved) in zip(sums.weight_bytes, needed, strict=True)
+        for whole, single, (weights, moved) in zip(sums.weight_bytes, sums.once, needed, strict=True)
+        if single or not once
     )
 
 
@@ -236,7 +252,7 @@ def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
     """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
     us = context.scale * operators_us + context.per_operator_us * sums.beside
     us += context.cold_us_per_mb * context.cold_bytes(sums) / 1e6
-    us += context.far_us(sums)
+    us += context.cold_once_us_per_mb * context.cold_bytes(sums, once=True) / 1e6 + context.far_us(sums)
     us += context.shared_us_per_mb * shared_bytes(sums) / 1e6
     us += context.moved_us_per_mb * sum(sums.moved_bytes) / 1e6
     return max(us, 0.1 * operators_us)

@@ -92,8 +92,8 @@ def _conv(graph: Graph, node: Node, weights: Tensor, result: Tensor) -> tuple[st
     groups = fed.shape[3] // weights.shape[3] if fed and len(fed.shape) == 4 else 1
     if groups > 1:
         if weights.shape[3] == 1 and weights.shape[0] == groups:
-            # One channel in and out: a depthwise convolution by another name, and a kernel that is slow at it.
-            return "single", (rows * groups, 1, 1, taps)
+            # A depthwise convolution by another name; what XNNPACK has no depthwise kernel for runs group by group.
+            return "single_large" if taps > _MOST_TAPS else "single", (rows, groups, 1, taps)
         return "grouped", (rows * groups, weights.shape[0] // groups, weights.shape[3], taps)
     if taps == 1 and node.options.stride == (1, 1):
         return "1x1", (rows, weights.shape[0], weights.shape[3], 1)

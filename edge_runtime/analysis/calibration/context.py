@@ -42,7 +42,7 @@ def fit_context(wholes: Sequence[Whole], *, threads: int, cache: Cache, call: tu
     """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
     chosen = [whole for whole in wholes if whole.threads == threads and whole.alone_us < _DISTURBED * whole.us]
     level2_bytes, caches = cache.size_bytes, -(-threads // cache.cores)
-    best = (np.inf, level2_bytes, np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    best = (np.inf, level2_bytes, np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
     if len(chosen) >= _LEAST:
         took_us = np.array([whole.us for whole in chosen])
         for share in _CACHE_SHARES:
@@ -59,6 +59,7 @@ def fit_context(wholes: Sequence[Whole], *, threads: int, cache: Cache, call: tu
         cold_us_per_mb=round(float(found[3]), 3),
         moved_us_per_mb=round(float(found[4]), 3),
         shared_us_per_mb=round(float(found[5]), 3),
+        cold_once_us_per_mb=round(float(found[6]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
         kept_bytes=kept,
@@ -72,15 +73,16 @@ def _rows(wholes: Sequence[Whole], kept_bytes: int, level2_bytes: int, caches: i
     rows = []
     for whole in wholes:
         beside, moved_mb = whole.sums.beside, sum(whole.sums.moved_bytes) / 1e6
-        cold_mb = cold_bytes(whole.sums, kept_bytes=kept_bytes, level2_bytes=level2_bytes, caches=caches) / 1e6
+        sizes = {"kept_bytes": kept_bytes, "level2_bytes": level2_bytes, "caches": caches}
+        cold_mb, once_mb = (cold_bytes(whole.sums, once=once, **sizes) / 1e6 for once in (False, True))
         shared_mb = shared_bytes(whole.sums) / 1e6 if whole.threads > 1 else 0.0
-        rows.append([whole.alone_us, beside, -beside, cold_mb, moved_mb, shared_mb])
+        rows.append([whole.alone_us, beside, -beside, cold_mb, moved_mb, shared_mb, once_mb])
     return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
-    """Return scale, an operator's overhead above and below zero, cold, moved, shared; a scale near 1 is preferred."""
-    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    """Return scale, an operator's overhead above and below zero, cold, moved, shared, once; scale is near 1."""
+    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
     matrix = np.vstack([rows / took_us[:, None], prior])
     size = np.abs(matrix).max(axis=0) + 1e-12
     found: Floats = least_squares_above_zero(matrix / size, np.append(np.ones(len(took_us)), _PRIOR)) / size

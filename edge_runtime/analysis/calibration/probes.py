@@ -20,6 +20,7 @@ CHANNELS: Final = (
     288, 320, 384, 432, 480, 512, 576, 640, 672, 768, 960, 1024, 1152, 1280, 1536, 2048,
 )  # fmt: skip
 MOST_MACS: Final = 120_000_000
+MOST_SINGLE: Final = 60_000
 MOST_ELEMENTS: Final = 1_500_000
 LEAST_MACS: Final = 2_000
 PICTURES: Final = (
@@ -70,6 +71,7 @@ def _weighted() -> Iterator[Probe]:
         yield from _pointwise(random, type_name, int(150 * share))
         yield from _windowed(random, type_name, int(180 * share))
         yield from _grouped(random, type_name, int(60 * share))
+        yield from _single(random, type_name, int(28 * share))
         yield from _depthwise(random, type_name, int(80 * share))
         yield from _dense(random, type_name, int(84 * share))
     yield from _recurrent(random, 12)
@@ -102,6 +104,18 @@ def _grouped(random: Random, type_name: str, count: int) -> Iterator[Probe]:
             yield Probe(
                 f"{type_name} grouped", partial(make.convolution, *sizes, window=(window, window), groups=groups)
             )
+
+
+def _single(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    """Yield grouped convolutions with a channel in each group, half of them with large windows."""
+    while count:
+        side, channels = random.choice((3, 4, 6, 7, 12, 14, 20, 24, 28)), random.choice((24, 48, 96, 192, 384, 768))
+        window = 7 if count % 2 else 3
+        if side * side * channels <= MOST_SINGLE:
+            count -= 1
+            sizes = type_name, side, (channels, channels)
+            made = partial(make.convolution, *sizes, window=(window, window), groups=channels)
+            yield Probe(f"{type_name} single", made)
 
 
 def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
