@@ -7,8 +7,10 @@
     scripts/benchmarks/latency_error.py report times.json --device profile.toml
 
 A round times every model once with each number of threads: the shortest of the calls (inputs set, run, outputs read)
-that fit into ``--seconds``. What counts is the shortest over all rounds; the noise is how far the shortest of the even
-rounds is from that of the odd ones. Models are those of the index that build_latency_models.py writes.
+that fit into ``--seconds``. With ``--device`` the reference operators of that profile are timed beside every model, and
+``report --same-minute`` compares with what the model would have taken at the pace of the calibration. What counts is
+the shortest over all rounds; the noise is how far the shortest of the even rounds is from that of the odd ones. Models
+are those of the index that build_latency_models.py writes, or all of a folder without one.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def report(args: argparse.Namespace) -> None:
     profile = load_profile(str(args.device))
     index = json.loads((args.models / "index.json").read_text()) if (args.models / "index.json").is_file() else {}
     rows: list[dict[str, Any]] = []
+    unknown: list[str] = []
     graphs = {path.stem: read_graph(path) for path in models(args.models, args.set)}
     times = json.loads(args.times.read_text())
     for key, raw in times.items():
@@ -81,6 +84,9 @@ def report(args: argparse.Namespace) -> None:
         paces = times[f"{key}@pace"] if args.same_minute else [1.0] * len(raw)
         values = [us / slow for us, slow in zip(raw, paces, strict=True)]
         predicted = predict_latency(graphs[name], profile, threads=int(threads))
+        if predicted.unknown:
+            unknown.append(key)
+            continue
         best_ms = min(values) / 1e3
         halves = min(values[::2]), min(values[1::2] or values)
         entry = index.get(name, {"family": "reference", "type": "", "new_family": False})
@@ -101,6 +107,8 @@ def report(args: argparse.Namespace) -> None:
                 f"{row['name']:34} {row['threads']} {row['measured_ms']:9.4f} {row['predicted_ms']:9.4f} "
                 f"{row['error']:+7.1%} {'' if row['inside'] else 'outside'}"
             )
+    if unknown:
+        print(f"said to be unknown, and not counted below: {', '.join(unknown)}")
     heads = (
         f"{'cases':>6}{'within 10 %':>12}{'20 %':>7}{'median':>8}{'bias':>8}{'interval':>10}{'holds':>7}{'noise':>7}"
     )
