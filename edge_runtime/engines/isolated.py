@@ -22,8 +22,10 @@ FIRST_INVOKES_S: Final = 10.0
 LEAST_INVOKE_S: Final = 2.0
 MEDIANS: Final = 20
 SAMPLE: Final = 16
-WAIT_S: Final = 1.0
-"""How long ``invoke`` waits for an engine that restarts: a file then loses one frame, and a stop is still prompt."""
+WAIT_S: Final = 3.0
+"""How long ``invoke`` waits for an engine that restarts: a file then loses one frame, also where starting is slow."""
+PAUSE_S: Final = 0.1
+"""How often an invoke that waits looks whether the engine is being closed."""
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MOST_S: Final = 60.0
 LASTING_S: Final = 30.0
@@ -166,7 +168,7 @@ class IsolatedEngine:
             raise EngineError(f"invoke failed: expected {_words(wanted)}, found {_words(given)}")
 
     def _ready(self) -> EngineProcess:
-        """Return a process that serves, waiting for one for at most 1 s. Raises EngineRestartingError."""
+        """Return a process that serves, waiting for one for at most 3 s. Raises EngineRestartingError."""
         self._advance(0.0)
         until_s = self._clock() + WAIT_S
         while self._serving is None:
@@ -183,7 +185,7 @@ class IsolatedEngine:
             if self._serving is not None and self._serving.opening is self._preferred:
                 return
             if (following := self._following()) is None:
-                self._pause(max(0.0, min(wait_s, self._due_s - self._clock())))
+                self._pause(max(0.0, min(wait_s, PAUSE_S, self._due_s - self._clock())))
                 return
             self._start(following)
         process = self._candidate

@@ -210,8 +210,13 @@ class Link:
                 else "it asks for a certificate: set cert_file"
             )
             return LoginRefusedError(f"{url} refuses this client: {self._last_words}; {advice}")
-        advice = "" if url.tls else "; is it an MQTT port without TLS?"
-        return BrokerError(f"{url} closed the connection before it answered{advice}")
+        # With TLS 1.3 a refused client may see the end of the connection before the alert that says why.
+        advice = "is it an MQTT port without TLS?"
+        if url.tls:
+            advice = "if it asks for a client certificate, " + (
+                "check cert_file and key_file" if self._endpoint.cert_file else "set cert_file"
+            )
+        return BrokerError(f"{url} closed the connection before it answered; {advice}")
 
     # paho's callbacks: called inside read and write. They only take notes, so that user code runs outside of paho.
 

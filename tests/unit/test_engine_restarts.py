@@ -162,7 +162,7 @@ def test_an_engine_that_fails_soon_again_waits() -> None:
     assert bench.starts("tpu.tflite") == [0.0, pytest.approx(lost_at_s + 1, abs=0.2)]
 
 
-def test_a_restart_holds_an_invoke_up_for_a_second_at_most() -> None:
+def test_a_restart_holds_an_invoke_up_for_three_seconds_at_most() -> None:
     bench = Bench()
     engine = bench.engine()
     bench.opens["tpu.tflite"] = lambda: False
