@@ -26,8 +26,8 @@ _TRIED_WITH: Final = 200
 _TRIED: Final = ("raw", "tf", "0-1", "imagenet")
 """Presets that differ; ``torch`` is ``imagenet``."""
 _ASK: Final = (
-    "say how its inputs are normalised: --preset imagenet|tf|0-1|raw, or --mean and --std (pixels of 0..255, or the "
-    "sensor's unit); labelled pictures can prove it: --eval FOLDER"
+    "say how its inputs are normalised: --preset raw (values as they are), --preset imagenet|tf|0-1, or --mean and "
+    "--std (pixels of 0..255, or the sensor's unit); labelled pictures can prove it: --eval FOLDER"
 )
 
 
@@ -46,7 +46,7 @@ def settle(options: Options, model: FloatModel, *, folder: Path, progress: Progr
             raw, model, folder
         ), f"layer {model.normalization!r} of the source, which takes pixels of 0..255"
     spec = _resolved(options, model, folder)
-    if model.takes_anything and not isinstance(spec.input, ImageInput) and options.quantize not in CALIBRATED:
+    if model.takes_anything and options.quantize not in CALIBRATED:
         raw = replace(options, mean=(0.0,), std=(1.0,))
         return _resolved(raw, model, folder), "none said: values as they are"
     if options.evaluation is None or not isinstance(spec.input, ImageInput):

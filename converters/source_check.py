@@ -184,18 +184,29 @@ def _same_arrangement(source: list[Array], converted: list[Array], turned: _Turn
     return _Turned(turned.axes, outputs, ratios[worst], outputs[worst].source)
 
 
+def _speaks_of_pictures(options: Options) -> bool:
+    """Whether a flag makes a picture of an input that is too small to look like one."""
+    flags = (options.color, options.resize, options.layout, options.evaluation)
+    return options.preprocessing_given or options.quantize in CALIBRATED or any(flag is not None for flag in flags)
+
+
 @contextmanager
 def convert_source(options: Options, *, kind: str, folder: Path) -> Iterator[FloatModel]:
     """Convert the source in a child process that stays until the block ends. Raises ModelError, UsageError."""
     path = folder / "float.tflite"
     given = options.input_shape
     shape = dict(given) if isinstance(given, Mapping) else list(given) if given else None
-    more = {"window": list(options.window) if options.window else None} if kind == "onnx" else {}
+    more = {"window": list(options.window) if options.window else None, "said": _speaks_of_pictures(options)}
     if isinstance(shape, dict) and kind != "onnx":
         raise UsageError(f"--input-shape NAME:...: {options.source.name} has one input; give its sizes alone")
     with Child(MODULES[kind], folder=folder, title=f"convert {kind}") as child:
         unroll = options.quantize in CALIBRATED
         facts = child.call(
-            "convert", source=str(options.source), output=str(path), input_shape=shape, unroll=unroll, **more
+            "convert",
+            source=str(options.source),
+            output=str(path),
+            input_shape=shape,
+            unroll=unroll,
+            **(more if kind == "onnx" else {}),
         )
         yield FloatModel(child, path=path, folder=folder, facts=facts)

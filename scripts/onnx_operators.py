@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--state", type=Path, default=STATE)
     parser.add_argument("--fresh", action="store_true", help="forget what was done")
+    parser.add_argument("--again", action="store_true", help="run what has not passed once more")
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -60,6 +61,8 @@ def _sweep(scheme: str, args: argparse.Namespace) -> list[dict[str, object]]:
     if args.fresh and not args.names:
         path.unlink(missing_ok=True)
     done = {} if args.names else _read(path)
+    if args.again:
+        done = {name: row for name, row in done.items() if row["outcome"] == "passed"}
     from onnx_cases import cases
 
     chosen = [case for case in cases(folded=args.inputs == "folded") if case.name not in done]
@@ -99,8 +102,9 @@ def _outcomes(chosen: Sequence[object], scheme: str, *, workers: int) -> Iterato
     def give(here: Connection) -> None:
         process, _ = running[here]
         if not waiting:
-            here.close()
+            here.send(None)  # other workers have inherited this end: closing it would say nothing
             process.join()
+            here.close()
             del running[here]
             return
         index = waiting.pop()
@@ -133,11 +137,7 @@ def _work(there: Connection, chosen: Sequence[object], scheme: str) -> None:
     steps_here()
     gc.collect()
     gc.freeze()  # the cases need no look at every conversion
-    while True:
-        try:
-            index = there.recv()
-        except EOFError:
-            return
+    while (index := there.recv()) is not None:
         there.send(sweep(chosen[index], scheme).to_json())  # type: ignore[arg-type]
 
 

@@ -125,7 +125,8 @@ def sweep(case: Case, scheme: str) -> Outcome:
 def _converted(case: Case, scheme: str, folder: Path) -> tuple[str, str, float | None]:
     source, output = folder / "case.onnx", folder / "case.tflite"
     onnx.save(case.model, source)
-    pictures = takes_pictures({key: value.shape for key, value in case.inputs.items()})
+    shapes = {key: value.shape for key, value in case.inputs.items()}
+    pictures = takes_pictures(shapes, said=scheme != "none")
     mean, std = PRESETS["raw"] if pictures or scheme != "none" else (None, None)
     samples = folder / "samples.npz"
     if scheme != "none" and pictures:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from edge_runtime.errors import ModelError, UsageError
-from edge_runtime.model_defaults import input_kind
+from edge_runtime.model_defaults import input_kind, picture_sides
 
 _FLOAT: Final = 1
 """``TensorProto.FLOAT``."""
+_SMALLEST_PICTURE: Final = 8
+"""Pixels; the smallest pictures of sensors are 8 by 8. What is smaller is a picture only where somebody says so."""
 Shape = tuple[int, ...]
 
 
@@ -97,7 +99,21 @@ def _fix_shape(entry: Any, given: Sequence[int] | None, *, alone: bool) -> Shape
     return shape
 
 
-def takes_pictures(shapes: Mapping[str, Shape]) -> bool:
-    """Whether the one input is a picture by its shape."""
+def takes_pictures(shapes: Mapping[str, Shape], *, said: bool = True) -> bool:
+    """Whether the one input is a picture by its shape.
+
+    ``said``: somebody speaks of pictures (their normalisation, colours, layout), so that a tiny one counts too.
+    """
     only = next(iter(shapes.values()))
-    return len(shapes) == 1 and len(only) == 4 and input_kind(only) == "picture"
+    sides = picture_sides(only, None)
+    if len(shapes) != 1 or len(only) != 4 or sides is None or input_kind(only) != "picture":
+        return False
+    _, height, width, _ = sides
+    return said or min(height, width) >= _SMALLEST_PICTURE
+
+
+def takes_anything(shapes: Mapping[str, Shape], *, said: bool = True) -> bool:
+    """Whether nothing about the one input looks like a picture: its values are then taken as they are."""
+    only = next(iter(shapes.values()))
+    looks = len(only) == 3 and input_kind(only) == "picture"
+    return not looks and not takes_pictures(shapes, said=said)

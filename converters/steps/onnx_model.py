@@ -9,7 +9,7 @@ import numpy as np
 from converters.arrays import Array, read_array, split_sample, write_arrays
 from converters.steps import counting
 from converters.steps.onnx_blame import first_wrong
-from converters.steps.onnx_inputs import Shape, fixed_inputs, import_onnx, load, takes_pictures
+from converters.steps.onnx_inputs import Shape, fixed_inputs, import_onnx, load, takes_anything, takes_pictures
 from converters.steps.onnx_lowering import Lowering, NotConvertedError, lower, settled
 from converters.steps.onnx_source import Source
 from edge_runtime.errors import ModelError
@@ -32,10 +32,12 @@ class Session:
         *,
         unroll: bool,
         window: list[int] | None = None,
+        said: bool = True,
     ) -> dict[str, Any]:
         """Write the float ``.tflite``. Returns ``names`` of the outputs and the first input's ``shape`` in the source.
 
         A model of pictures, or of a window, comes in the layout that the device feeds; any other in its own.
+        ``said``: somebody speaks of pictures, so that a tiny input is one too.
         Raises ModelError for what is no model or has operators that do not convert, UsageError when a shape must be
         given or a package is missing.
         """
@@ -46,7 +48,7 @@ class Session:
         folder = Path(output).parent / "onnx2tf"
         self._model = model
         self._source = Source(model)
-        pictures = takes_pictures(self._shapes)
+        pictures = takes_pictures(self._shapes, said=said)
         self._how = Lowering(folder, self._shapes, turned=pictures or (window is not None and len(self._shapes) == 1))
         inputs = trial_inputs(self._shapes)
         try:
@@ -60,7 +62,7 @@ class Session:
             "names": self._source.names,
             "shape": next(iter(self._shapes.values())),
             "normalization": None,
-            "takes_anything": not pictures,
+            "takes_anything": takes_anything(self._shapes, said=said),
             "names_operators": True,
         }
 

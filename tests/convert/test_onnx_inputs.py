@@ -190,3 +190,45 @@ def test_what_differs_from_the_source_is_refused_with_the_first_operator_named(
     assert status == 3
     assert "the first operator that differs: Elu at the_wrong_one" in said
     assert not (tmp_path / "out.tflite").exists()
+
+
+def _channels_added(path: Path, side: int) -> Path:
+    nodes = [helper.make_node("ReduceSum", ["x"], ["one"], axes=[1], keepdims=1)]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [1, 3, side, side + 1])],
+        [helper.make_tensor_value_info("one", FLOAT, [1, 1, side, side + 1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), path)
+    return path
+
+
+def _input_layout(artifact: Path) -> tuple[list[int], list[int]]:
+    manifest = read_embedded(read_model(artifact))
+    assert manifest is not None
+    assert manifest.provenance is not None
+    (facts,) = manifest.provenance["layout"]["inputs"]
+    return facts["shape"], facts["axes"]
+
+
+def test_four_axes_too_small_for_a_picture_are_taken_as_they_are(convert: Run, tmp_path: Path) -> None:
+    status, result, said = convert(_channels_added(tmp_path / "tiny.onnx", 4), "--quantize", "none")
+    assert status == 0, said
+    assert result["preprocessing"] == "none said: values as they are"
+    assert _input_layout(tmp_path / "out.tflite") == ([1, 3, 4, 5], [0, 1, 2, 3])
+
+
+def test_a_tiny_picture_that_is_said_to_be_one_comes_out_as_pictures_do(convert: Run, tmp_path: Path) -> None:
+    status, _, said = convert(_channels_added(tmp_path / "tiny.onnx", 4), "--quantize", "none", "--preset", "raw")
+    assert status == 0, said
+    assert _input_layout(tmp_path / "out.tflite") == ([1, 4, 5, 3], [0, 2, 3, 1])
+
+
+def test_what_looks_like_a_picture_is_asked_about_and_told_of_raw(convert: Run, tmp_path: Path) -> None:
+    model = _channels_added(tmp_path / "picture.onnx", 12)
+    status, _, said = convert(model, "--quantize", "none")
+    assert status == 2
+    assert "--preset raw" in said
+    assert convert(model, "--quantize", "none", "--preset", "raw")[0] == 0
+    assert _input_layout(tmp_path / "out.tflite") == ([1, 12, 13, 3], [0, 2, 3, 1])
