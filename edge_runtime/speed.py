@@ -5,7 +5,6 @@ the thread of the statistics.
 """
 
 import logging
-import statistics
 import subprocess
 import sys
 from collections import deque
@@ -184,7 +183,9 @@ class SpeedWatch:
         """Write the usual time where it is new, or has changed and the last write is long ago."""
         if len(self._recent) < SETTLED:
             return
-        usual = statistics.median(self._recent)
+        from statistics import median  # not needed before the first prediction
+
+        usual = median(self._recent)
         now_ns = self._clock()
         if self._kept is not None:
             unchanged = abs(usual / self._kept.measured_ms - 1) <= CHANGED
