@@ -28,6 +28,8 @@ MOST_SECONDS: Final = 60.0
 PASSES: Final = 2
 _NETWORK_SHARE: Final = 0.35
 _CALL_S: Final = 0.15
+_LEAST_SHARE: Final = 0.8
+"""Of the time is for operators and networks, whatever came before."""
 _CHAINS_FROM_S: Final = 10.0
 """Chains of weights are timed where there is so much time: that takes about 3 s."""
 SLOWEST_SHARE: Final = 1.5
@@ -72,7 +74,8 @@ def calibrate(
                 for count in threads
                 if seconds >= _CHAINS_FROM_S
             }
-        share_s = (began_s + seconds - time.monotonic()) / PASSES
+        # Setting up takes its time on a busy machine: that must not be all there is.
+        share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / PASSES
         for _ in range(PASSES):
             timer.run(share_s * (1 - _NETWORK_SHARE), lambda done: progress("operators", done))
             beside.run(share_s * _NETWORK_SHARE, lambda done: progress("networks", done))
