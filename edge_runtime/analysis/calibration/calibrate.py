@@ -19,7 +19,7 @@ from edge_runtime.analysis.calibration.networks import NETWORKS
 from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import memory_mb
-from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting
+from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
 from edge_runtime.analysis.kernel_table import Table
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
@@ -68,12 +68,8 @@ def calibrate(
     chains: dict[int, list[Chain]] = {}
     with quiet_native_output():
         call = {count: _call(runtime, count) for count in threads}
-        with contextlib.suppress(EngineError):
-            chains = {
-                count: time_chains(runtime, threads=count, memory_mb=memory_mb(), slowness=slowness)
-                for count in threads
-                if seconds >= _CHAINS_FROM_S
-            }
+        if seconds >= _CHAINS_FROM_S:
+            chains = _chains(runtime, threads, slowness)
         # Setting up takes its time on a busy machine: that must not be all there is.
         share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / PASSES
         for _ in range(PASSES):
@@ -98,6 +94,15 @@ def calibrate(
         ),
         kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
     )
+
+
+def _chains(runtime: Runtime, threads: Sequence[int], slowness: Slowness) -> dict[int, list[Chain]]:
+    """Return the chains that could be timed, by number of threads; none where the interpreter does not run them."""
+    with contextlib.suppress(EngineError):
+        return {
+            count: time_chains(runtime, threads=count, memory_mb=memory_mb(), slowness=slowness) for count in threads
+        }
+    return {}
 
 
 def _context(
