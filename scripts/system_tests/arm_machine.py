@@ -70,10 +70,12 @@ class Broker:
 
     def lost(self, stored: set[tuple[int, int]]) -> set[tuple[int, int]]:
         """Return what was in an outbox and has not arrived; raises AssertionError for a gap within a run."""
-        for start, heard in self.runs.items():
-            missing = set(range(start, max(heard) + 1)) - set(heard)
+        with self.arrived:
+            runs = {start: set(heard) for start, heard in self.runs.items()}
+        for start, heard in runs.items():
+            missing = set(range(start, max(heard) + 1)) - heard
             assert not missing, f"run {start}: {len(missing)} missing, first {min(missing)}"
-        return {(start, seq) for start, seq in stored if seq not in self.runs.get(start, {})}
+        return {(start, seq) for start, seq in stored if seq not in runs.get(start, ())}
 
 
 class Machine:
@@ -137,15 +139,21 @@ class Machine:
         return "clean" if done.returncode == 0 else "repaired by its journal"
 
     def stored(self) -> set[tuple[int, int]]:
-        """Return ``(seq_start, seq)`` of every prediction in the outbox, and check that it is whole."""
+        """Return what the outbox holds, see `outbox_predictions`."""
         place, here = "/var/lib/edge-infer/outbox.sqlite", self.disks[0].with_suffix(".outbox")
         self.file(f"{place}-wal", here.with_name(f"{here.name}-wal"))
         here.with_name(f"{here.name}-shm").unlink(missing_ok=True)
-        if not self.file(place, here):
-            return set()
-        with closing(sqlite3.connect(here)) as outbox:
-            verdict = outbox.execute("PRAGMA integrity_check").fetchone()[0]
-            rows = outbox.execute("SELECT payload FROM message WHERE topic LIKE '%/prediction'").fetchall()
-        assert verdict == "ok", verdict
-        values = [json.loads(payload) for (payload,) in rows]
-        return {(value["seq_start"], value["seq"]) for value in values}
+        self.file(place, here)
+        return outbox_predictions(here)
+
+
+def outbox_predictions(path: Path) -> set[tuple[int, int]]:
+    """Return ``(seq_start, seq)`` of every prediction in an outbox, and check that it is whole; empty without one."""
+    if not path.exists():
+        return set()
+    with closing(sqlite3.connect(path)) as outbox:
+        verdict = outbox.execute("PRAGMA integrity_check").fetchone()[0]
+        rows = outbox.execute("SELECT payload FROM message WHERE topic LIKE '%/prediction'").fetchall()
+    assert verdict == "ok", verdict
+    values = [json.loads(payload) for (payload,) in rows]
+    return {(value["seq_start"], value["seq"]) for value in values}

@@ -1,0 +1,168 @@
+"""The machines of the test ``firstboot-arm64`` from outside: three cards that ``flash-prep`` wrote, each booted.
+
+Arguments: a folder with ``kernel``, ``first.gz``, ``wheels`` and for each card ``NAME.img`` (root) and ``NAME.fat``;
+the ports of two brokers and of the package index.
+"""
+
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from arm_machine import Broker, Ledger, Machine
+
+INSTALL_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "780"))
+SECRET = b"not-on-the-card-any-more"
+INSTALLED = "edge-infer: installed"
+
+
+class Card(Machine):
+    """A machine whose second disk is the FAT partition."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.fat = folder / f"{name}.fat"
+        super().__init__(folder, (folder / f"{name}.img", self.fat))
+
+    def on_fat(self) -> set[str]:
+        """Return the names on the FAT partition that are ours."""
+        words = ["mdir", "-/", "-b", "-i", str(self.fat), "::"]
+        listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        names = {name.removeprefix("::/").rstrip("/") for name in listed}
+        return {name.removeprefix("edge-infer/") for name in names if name.startswith("edge-infer/")}
+
+    def fat_text(self, name: str) -> str:
+        words = ["mtype", "-i", str(self.fat), f"::/{name}"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    def check_no_secret(self) -> None:
+        """Look at the partition's very sectors."""
+        assert SECRET not in self.fat.read_bytes(), "the password is still in a sector of the FAT partition"
+
+    def show_trouble(self) -> None:
+        print(f"--- {self.fat.name}: the machine's last words\n{self.said()[-2500:]}", file=sys.stderr)
+
+
+def offline(folder: Path, port: int, ledger: Ledger) -> None:
+    """cloud-init and every wheel on the card, no network on the first boot, one on the second."""
+    card, stored = Card(folder, "offline"), set()
+    assert SECRET in card.fat.read_bytes()
+
+    def installs() -> str:
+        began = time.monotonic()
+        card.power_on(network=False)
+        card.wait_for_words(INSTALLED, INSTALL_S)
+        took = time.monotonic() - began
+        time.sleep(15)
+        card.cut()
+        assert "porch-by-imager" in card.said(), "what Imager wrote was not carried out"
+        return f"{took:.0f} s after power-on, in emulation"
+
+    def leaves_nothing() -> str:
+        assert card.on_fat() == {"first-boot.log"}, card.on_fat()
+        card.check_no_secret()
+        state = card.check_disk()
+        stored.update(card.stored())
+        assert stored, "no prediction was stored"
+        return f"the log alone is left, no sector holds the password, root {state}, {len(stored)} predictions stored"
+
+    def publishes() -> str:
+        broker = Broker(folder, port)
+        try:
+            card.power_on()
+            broker.wait_for(len(stored) + 10, INSTALL_S)
+            assert not broker.lost(stored)
+            return f"{len(stored)} from before the cut, then {broker.count - len(stored)} more"
+        finally:
+            broker.stop()
+
+    good = ledger.show("cloud-init, no network: installs from the wheels on the card, and starts", installs)
+    good = good and ledger.show("the card's FAT partition keeps no secret", leaves_nothing)
+    good = good and ledger.show("the power is cut; with a network it publishes what it stored", publishes)
+    if not good:
+        card.show_trouble()
+    card.cut()
+
+
+def online(folder: Path, port: int, index_port: int, ledger: Ledger) -> None:
+    """cloud-init and no wheel but our own on the card; the package index cannot be reached at first."""
+    card, broker = Card(folder, "online"), Broker(folder, port)
+    handler = functools.partial(Quiet, directory=str(folder / "wheels"))
+
+    def retries() -> str:
+        card.power_on()
+        card.wait_for_words("it is tried again", INSTALL_S)
+        return "not installed yet; it is tried again"
+
+    def installs() -> str:
+        index = http.server.ThreadingHTTPServer(("127.0.0.1", index_port), handler)
+        threading.Thread(target=index.serve_forever, daemon=True).start()
+        card.wait_for_words(INSTALLED, INSTALL_S)
+        broker.wait_for(10, INSTALL_S)
+        index.shutdown()
+        card.cut()
+        assert card.on_fat() == {"first-boot.log"}, card.on_fat()
+        card.check_no_secret()
+        return f"{broker.count} predictions; no secret on the FAT partition"
+
+    good = ledger.show("cloud-init, network, no package index: it is tried again", retries)
+    good = good and ledger.show("then there is one: installs from it, starts and publishes", installs)
+    if not good:
+        card.show_trouble()
+    card.cut()
+    broker.stop()
+
+
+def firstrun(folder: Path, ledger: Ledger) -> None:
+    """The kernel's command line as flash-prep left it has systemd run firstrun.sh, which reboots."""
+    card = Card(folder, "firstrun")
+
+    def runs() -> str:
+        line = card.fat_text("cmdline.txt")
+        card.power_on(network=False, more=line[line.index("systemd.run=") :].strip())
+        assert card.process is not None
+        card.process.wait(INSTALL_S)
+        left = card.fat_text("cmdline.txt")
+        assert "systemd." not in left, left
+        assert left.startswith("console=tty1 root=PARTUUID=1-02"), left
+        card.check_no_secret()
+        assert not {name for name in card.on_fat() if "private" in name}
+        card.check_disk()
+        here = folder / "taken"
+        for path in ("/var/lib/edge-infer-setup/private/config.toml", "/etc/systemd/system/edge-infer-setup.service"):
+            assert card.file(path, here), path
+        return (
+            "ran, took itself off the command line, rebooted; secrets taken, the installation waits for the next boot"
+        )
+
+    if not ledger.show("firstrun.sh, run by systemd from the kernel's command line", runs):
+        card.show_trouble()
+    card.cut()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        pass
+
+
+def main(folder: Path, ports: tuple[int, int], index_port: int) -> int:
+    ledger = Ledger()
+
+    def first() -> None:
+        firstrun(folder, ledger)
+        offline(folder, ports[0], ledger)
+
+    with ThreadPoolExecutor() as pool:
+        for each in (pool.submit(first), pool.submit(online, folder, ports[1], index_port, ledger)):
+            each.result()
+    said = "everything was shown" if not ledger.failures else f"{ledger.failures} not shown"
+    print(f"firstboot-arm64: {said}", flush=True)
+    return 1 if ledger.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), (int(sys.argv[2]), int(sys.argv[3])), int(sys.argv[4])))
