@@ -39,8 +39,8 @@ def settle(model: keras.Model, pictures: np.ndarray) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.7
-            # Meant to keep answers steady, and it does not: features of different pictures end nearly equal, and the last
-            # layer below multiplies their small differences together with float32's rounding.
+            # Meant to keep answers steady, and it does not: features of different pictures end nearly equal, and the
+            # last layer below multiplies their small differences together with the rounding of float32.
             layer.gamma.assign(keras.ops.full_like(layer.gamma, 0.6))
             layer.beta.assign(keras.ops.ones_like(layer.beta))
     for number in range(ROUNDS):
