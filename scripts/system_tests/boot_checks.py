@@ -62,6 +62,7 @@ def main(folder: Path, port: int) -> int:
             number += 1
             print(f"        cut {number}: {kind}, {moment_s:.1f} s: {examine(machine, stored)}", flush=True)
             machine.power_on()
+        assert number, "no cut in the time there was"
         broker.wait_for(20, BOOT_S)
         checks = "e2fsck, the outbox's integrity_check and the configuration each time"
         return f"{number} of {CUTS} cuts, seed {SEED}; {checks}"
