@@ -92,7 +92,14 @@ class Ends:
         for index, (name, shape) in zip(outputs, shapes.items(), strict=True):
             self._graph.tensors[index].name = name.encode()
             self._graph.tensors[index].shape = np.asarray(shape, np.int32)
+        self._rename_inner({name.encode() for name in shapes}, keep={*outputs, *map(int, self._graph.inputs)})
         self._graph.outputs = np.asarray(outputs, np.int32)
+
+    def _rename_inner(self, taken: set[bytes], *, keep: set[int]) -> None:
+        """Give way to the outputs' names: the quantiser refuses a network with two tensors of one name."""
+        for index, tensor in enumerate(self._graph.tensors):
+            if index not in keep and tensor.name in taken:
+                tensor.name += f"/inner{index}".encode()
 
     def _transpose(self, source: int, result: int, axes: Sequence[int], name: str) -> Any:
         order = self._tensor(f"{name}/order", (len(axes),), np.asarray(axes, np.int32))
