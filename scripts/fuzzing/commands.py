@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from campaign import Campaign, damage
 
-from edge_runtime.mqtt.commands import MAX_BYTES, MAX_ID, CommandServer
+from edge_runtime.mqtt.commands import MAX_BYTES, MAX_ID, MAX_NAME, CommandServer
 from edge_runtime.telemetry.snapshots import Snapshots
 from edge_runtime.types import Frame, Latency, ModelIdentity, Origin, Prediction, RawTensors
 
@@ -90,7 +90,7 @@ def answered(_folder: Path, _paths: list[Path]) -> Campaign:
         name, payload = chance.choice(NAMES) if chance.random() < 0.3 else chance.choice(NAMES[:4]), request(chance)
         clock.step_ns = 0 if chance.random() < 0.3 else 1_000_000_000
         server.receive(f"{ROOT}{name}", payload)
-        if "/" in name:
+        if "/" in name or len(name) > MAX_NAME:
             return "ignored" if bus.queue.empty() else "answered what is no command"
         topic, answer = bus.queue.get(timeout=10.0)
         return judge(topic == f"{ROOT}{name}/result", answer)
