@@ -99,7 +99,7 @@ make_tflite_environment() {
 import sys, tomllib
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
 extras = project["optional-dependencies"]
-wanted = [*project["dependencies"], *(line for name in ("tflite-runtime", "dashboard", "demo", "test") for line in extras[name])]
+wanted = [*project["dependencies"], *(line for name in ("tflite-runtime", "dashboard", "demo", "flash", "test") for line in extras[name])]
 print("\n".join(line for line in wanted if not line.startswith(("ai-edge-litert", "edge-infer["))))
 END
   ) || return 1

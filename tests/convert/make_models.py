@@ -21,10 +21,10 @@ def sequential(*parts: keras.Layer, shape: tuple[int | None, ...]) -> keras.Mode
 
 
 def collapsing() -> keras.Model:
-    """What matters is thousands of times smaller than what is thrown away afterwards: 8 bits cannot hold both."""
+    """What matters is a thousand times smaller than what is thrown away afterwards: 8 bits cannot hold both."""
     model = sequential(layers.Dense(16, activation="relu"), layers.Dense(4), shape=(8,))
     first, bias, second, last = model.get_weights()
-    first[:, 0] *= 1e5
+    first[:, 0] *= 1e3
     second[0] = 0.0
     model.set_weights([first, bias, second, last])
     return model

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from model_files import FULLY_CONNECTED, Op, T, build_model
+from model_files import FULLY_CONNECTED, Op, T, build_model  # skips where there is no LiteRT
 
 from converters.steps import integer_kernels, repairs
 from edge_runtime.model_file import parse_model
+
+pytest.importorskip("ai_edge_litert.interpreter", reason="converters run LiteRT")
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 LOGISTIC, QUANTIZE, DEQUANTIZE, EXP, RELU6, ELU, NEG, MUL = 14, 114, 6, 47, 21, 111, 59, 18
 
