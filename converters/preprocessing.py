@@ -42,9 +42,9 @@ def settle(options: Options, model: FloatModel, *, folder: Path, progress: Progr
         return _resolved(options, model, folder), "given"
     if model.normalization is not None:
         raw = replace(options, mean=(0.0,), std=(1.0,))
-        return _resolved(
-            raw, model, folder
-        ), f"layer {model.normalization!r} of the source, which takes pixels of 0..255"
+        spec = _resolved(raw, model, folder)
+        takes = "pixels of 0..255" if isinstance(spec.input, ImageInput) else "values as they are"
+        return spec, f"layer {model.normalization!r} of the source, which takes {takes}"
     spec = _resolved(options, model, folder)
     if model.takes_anything and options.quantize not in CALIBRATED:
         raw = replace(options, mean=(0.0,), std=(1.0,))

@@ -186,12 +186,21 @@ def _written_out(keras: Any, model: Any, shape: list[int]) -> Any:
         entries = [entry] if alone else keras.tree.pack_sequence_as(model.input, [entry])
         copy = keras.models.clone_model(model, input_tensors=entries, clone_function=_unrolled)
         copy.set_weights(model.get_weights())
+        _settle(copy)
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         raise ModelError(
             "its recurrent layers cannot be written out, which int8 needs: "
             f"{str(error).partition(chr(10))[0][:200]}; use --quantize dynamic"
         ) from error
     return copy
+
+
+def _settle(layer: Any) -> None:
+    """Let layers that were adapted to data, Normalization for one, compute with the statistics they were given."""
+    for inner in getattr(layer, "layers", ()):
+        _settle(inner)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
 
 
 def _unrolled(layer: Any) -> Any:

@@ -20,6 +20,13 @@ def sequential(*parts: keras.Layer, shape: tuple[int | None, ...]) -> keras.Mode
     return keras.Sequential([keras.Input(shape), *parts])
 
 
+def recurrent() -> keras.Model:
+    """Steps behind statistics that the layer was adapted to, which a copy must not lose."""
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(1).normal(3, 4, (50, 10, 3)).astype(np.float32))
+    return sequential(normalization, layers.LSTM(16), layers.Dense(4, activation="softmax"), shape=(10, 3))
+
+
 def collapsing() -> keras.Model:
     """What matters is a thousand times smaller than what is thrown away afterwards: 8 bits cannot hold both."""
     model = sequential(layers.Dense(16, activation="relu"), layers.Dense(4), shape=(8,))
@@ -129,7 +136,7 @@ def main(folder: Path) -> None:
     keras.Sequential([keras.Input((20, 3)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(), layers.Dense(3)]).save(
         folder / "window.keras"
     )
-    sequential(layers.LSTM(16), layers.Dense(4, activation="softmax"), shape=(10, 3)).save(folder / "recurrent.keras")
+    recurrent().save(folder / "recurrent.keras")
     picture_net().export(folder / "saved", verbose=False)
     picture_net().save_weights(folder / "only.weights.h5")
     write_onnx(folder / "square.onnx", "Relu")
