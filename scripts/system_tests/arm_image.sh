@@ -2,7 +2,9 @@
 # shellcheck shell=bash
 #
 #   arm_root FOLDER              Debian unpacked, made bootable without running any of it
+#   arm_alone FOLDER             takes away what a test that boots again and again does not ask about
 #   arm_image FOLDER FILE MB     an ext4 file system of a folder, without mounting anything
+#   arm_card ROOT BOOT FILE MB   a card: FAT partition with a folder's files, then the ext4 one, in a partition table
 #   arm_first_files FOLDER FILE  the initial file system: what is needed to find the disk, taken from the folder itself
 #   arm_kernel FOLDER            prints the path of its kernel
 #
@@ -20,18 +22,8 @@ arm_root() {
   need qemu-system-aarch64:qemu-system-arm mkfs.ext4:e2fsprogs readelf:binutils cpio:cpio depmod:kmod modprobe:kmod
   archive=$(debian_unpack trixie arm64 "${arm_packages[@]}")
   mkdir -p "$root" && tar -xf "$archive" -C "$root"
-  # What the packages' own scripts would have done: nothing of this processor's kind runs here.
-  find "$root" -name '*.dpkg-new' -print0 | while IFS= read -r -d '' file; do mv "$file" "${file%.dpkg-new}"; done
-  [[ -f $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
-  [[ -f $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
-  # Debian 12's sysusers does not know Debian 13's `u!` (a locked account), and then makes no such user at all.
-  sed -i 's/^u!/u /' "$root"/usr/lib/sysusers.d/*.conf
-  systemd-sysusers --root="$root" >/dev/null 2>&1
+  debian_settle "$root"
   grep -q ^systemd-network: "$root/etc/passwd" || root_stop "the image has no user for its network"
-  # numpy asks for these by names that update-alternatives would have made.
-  local name folder=$root/usr/lib/aarch64-linux-gnu
-  for name in blas lapack; do [[ ! -e $folder/$name/lib$name.so.3 ]] || ln -sf "$name/lib$name.so.3" "$folder/lib$name.so.3"; done
-  ldconfig -r "$root" 2>/dev/null
   depmod -b "$root" "$(arm_version "$root")"
   printf '/dev/vda / ext4 defaults,noatime,errors=remount-ro 0 1\n' >"$root/etc/fstab"
   printf 'porch\n' >"$root/etc/hostname"
@@ -41,15 +33,46 @@ arm_root() {
   printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/20-wired.network"
   systemctl --root="$root" enable --quiet systemd-networkd 2>/dev/null || true
   # What is not asked about takes seconds each in emulation; addresses are numbers here.
-  for name in systemd-networkd-wait-online.service systemd-resolved.service systemd-logind.service systemd-binfmt.service \
-    systemd-network-generator.service getty@.service serial-getty@.service modprobe@drm.service modprobe@fuse.service \
-    apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer; do
-    ln -sf /dev/null "$root/etc/systemd/system/$name"
+  arm_without "$root" systemd-networkd-wait-online.service systemd-resolved.service systemd-logind.service \
+    systemd-binfmt.service systemd-network-generator.service getty@.service serial-getty@.service modprobe@drm.service \
+    modprobe@fuse.service modprobe@configfs.service apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer \
+    systemd-tmpfiles-clean.timer dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+    sys-kernel-config.mount sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount kmod-static-nodes.service \
+    systemd-modules-load.service systemd-sysctl.service systemd-tmpfiles-setup-dev-early.service \
+    systemd-tmpfiles-setup-dev.service systemd-udev-load-credentials.service systemd-networkd-persistent-storage.service \
+    systemd-ask-password-console.path systemd-ask-password-wall.path systemd-hostnamed.socket systemd-sysext.socket \
+    systemd-creds.socket
+  mkdir -p "$root/etc/systemd/system-generators"
+  for name in debug getty gpt-auto hibernate-resume rc-local ssh system-update sysv tpm2; do
+    ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-$name-generator"
   done
   systemctl --root="$root" set-default --quiet multi-user.target
   : >"$root/etc/cloud/cloud-init.disabled"
   # What systemd does once after an update of /usr takes minutes in emulation and changes nothing here.
   touch -d 2038-01-01 "$root/etc/.updated" "$root/var/.updated"
+}
+
+# arm_without ROOT UNIT...: units that it does not start.
+arm_without() {
+  local root=$1 unit
+  shift
+  for unit in "$@"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+}
+
+# arm_alone ROOT: nothing but the journal, an address and our service, for a test that boots again and again.
+arm_alone() {
+  arm_without "$1" systemd-udevd.service systemd-udev-trigger.service systemd-udevd-kernel.socket systemd-udevd-control.socket \
+    dbus.service dbus.socket systemd-networkd.service systemd-networkd.socket systemd-user-sessions.service
+  cat >"$1/etc/systemd/system/address.service" <<'UNIT'
+[Unit]
+DefaultDependencies=no
+Before=network.target
+Wants=network.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "for at in eth0 usb0; do ip link set $$at up && ip address add 10.0.2.15/24 dev $$at && ip route add default via 10.0.2.2; done; true"
+UNIT
+  ln -sf /etc/systemd/system/address.service "$1/etc/systemd/system/multi-user.target.wants/address.service"
 }
 
 arm_version() { basename "$(find "$1/usr/lib/modules" "$1/lib/modules" -mindepth 1 -maxdepth 1 2>/dev/null | head -1)"; }
@@ -60,6 +83,31 @@ arm_image() {
   rm -f "$2"
   truncate -s "$3M" "$2"
   mkfs.ext4 -q -F -L rootfs -d "$1" "$2"
+}
+
+card_boot_mb=256
+
+# The size of a card is a power of two, or QEMU's SD card refuses it. Nothing is mounted: there may be no loop devices.
+arm_card() {
+  local root=$1 boot=$2 file=$3 mb=$4 start=$((1 + card_boot_mb))
+  need sfdisk:fdisk mformat:mtools
+  arm_fat "$boot" "$file.fat"
+  arm_image "$root" "$file.ext4" $((mb - start - 1))
+  rm -f "$file"
+  truncate -s "${mb}M" "$file"
+  printf 'start=1MiB, size=%sMiB, type=c\nstart=%sMiB, size=%sMiB, type=83\n' "$card_boot_mb" "$start" $((mb - start - 1)) |
+    sfdisk --quiet --label dos "$file"
+  dd if="$file.fat" of="$file" bs=1M seek=1 conv=notrunc,sparse status=none
+  dd if="$file.ext4" of="$file" bs=1M seek="$start" conv=notrunc,sparse status=none
+  rm "$file.fat" "$file.ext4"
+}
+
+# arm_fat FOLDER FILE: a FAT32 file system, as the card's boot partition is.
+arm_fat() {
+  rm -f "$2"
+  truncate -s "${card_boot_mb}M" "$2"
+  mformat -F -v bootfs -i "$2" ::
+  [[ -z $(ls -A "$1") ]] || mcopy -s -i "$2" "$1"/* ::
 }
 
 # _arm_program ROOT TREE PATH...: copies programs with every library they ask for.
@@ -75,14 +123,16 @@ _arm_program() {
   done
 }
 
+# arm_first_files FOLDER FILE [MODULE...]: with further modules, for another machine than QEMU's own.
 arm_first_files() {
   local root=$1 file=$2 tree version wish line module base
   tree=$(mktemp -d)
+  shift 2
   version=$(arm_version "$root")
   mkdir -p "$tree"/{bin,dev,proc,sys,modules,root} "$tree/lib"
   _arm_program "$root" "$tree" dash mount kmod switch_root ld-linux-aarch64.so.1
   ln -s kmod "$tree/bin/insmod"
-  for wish in virtio_pci virtio_mmio virtio_blk virtio_net ext4 crc32c_generic; do
+  for wish in virtio_pci virtio_mmio virtio_blk virtio_net ext4 crc32c_generic "$@"; do
     while read -r line module _; do
       [[ $line == insmod ]] || continue
       base=$(basename "$module"); base=${base%.xz}
@@ -96,7 +146,10 @@ arm_first_files() {
 export PATH=/bin
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 while read -r file; do insmod "/modules/$file"; done </modules/order
-until mount -t ext4 -o rw,noatime /dev/vda /root; do read -r _ </dev/null; done
+read -r line </proc/cmdline
+disk=${line##*root=}
+disk=${disk%% *}
+until mount -t ext4 -o rw,noatime "$disk" /root 2>/dev/null; do read -r _ </dev/null; done
 for each in proc sys dev; do mount --move "/$each" "/root/$each"; done
 exec switch_root /root /sbin/init
 INIT

@@ -1,33 +1,21 @@
 """An emulated 64-bit Arm machine (QEMU ``virt``), its broker outside, and what its disk holds when it is off."""
 
 import json
+import random
 import sqlite3
 import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import card_cache
 import paho.mqtt.client as mqtt
 
-
-class Ledger:
-    """Says of each sentence whether it was shown."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-
-    def show(self, sentence: str, check: Callable[[], str]) -> bool:
-        try:
-            detail = check()
-        except (AssertionError, OSError, subprocess.SubprocessError, sqlite3.Error, LookupError, ValueError) as error:
-            self.failures += 1
-            print(f"FAILED  {sentence}: {type(error).__name__}: {error}", flush=True)
-            return False
-        print(f"shown   {sentence} ({detail})", flush=True)
-        return True
+CONSOLE = "systemd.journald.forward_to_console=1 systemd.show_status=false"
+SOONER = "modprobe.blacklist=cfg80211,drm mitigations=off lsm=capability audit=0"
+"""Seconds each in emulation, and nothing that is asked about."""
 
 
 class Broker:
@@ -68,6 +56,12 @@ class Broker:
             wanted = self.count + more
             assert self.arrived.wait_for(lambda: self.count >= wanted, seconds), f"nothing in {seconds:g} s"
 
+    def wait_for_run(self, seconds: float, *, besides: set[int]) -> None:
+        """Wait for a run that is new and none of ``besides``, whose messages an outbox may send yet."""
+        with self.arrived:
+            known = set(self.runs) | besides
+            assert self.arrived.wait_for(lambda: set(self.runs) - known, seconds), f"no new run in {seconds:g} s"
+
     def lost(self, stored: set[tuple[int, int]]) -> set[tuple[int, int]]:
         """Return what was in an outbox and has not arrived; raises AssertionError for a gap within a run."""
         with self.arrived:
@@ -79,35 +73,50 @@ class Broker:
 
 
 class Machine:
-    """QEMU; its power is cut by ending it at once. ``folder`` holds ``kernel``, ``first.gz`` and the disks."""
+    """QEMU; its power is cut by ending it at once. ``folder`` holds ``kernel``, ``first.gz`` and the disks.
 
-    def __init__(self, folder: Path, disks: tuple[Path, ...]) -> None:
+    With ``losing`` the first disk is a card that loses at a cut what was not flushed, see `card_cache`.
+    """
+
+    def __init__(self, folder: Path, disks: tuple[Path, ...], *, losing: random.Random | None = None) -> None:
         self.folder = folder
         self.disks = disks
+        self.losing = losing
+        self.kept = ""
         self.boots = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def power_on(self, *, network: bool = True, more: str = "") -> None:
         self.boots += 1
-        words = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"]
-        words += ["-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"]
-        words += ["-kernel", f"{self.folder}/kernel", "-initrd", f"{self.folder}/first.gz"]
-        console = "console=ttyAMA0 root=/dev/vda rw panic=-1 systemd.journald.forward_to_console=1"
-        console += " systemd.show_status=false modprobe.blacklist=cfg80211,drm"  # seconds each in emulation
-        words += ["-append", f"{console} {more}".strip()]
+        words = ["qemu-system-aarch64", "-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none"]
+        words += ["-no-reboot", "-kernel", f"{self.folder}/kernel", "-initrd", f"{self.folder}/first.gz"]
+        words += [*self.board(network=network), "-append", f"{self.line} {CONSOLE} {SOONER} {more}".strip()]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    line = "console=ttyAMA0 root=/dev/vda rw panic=-1"
+    """What the kernel is told."""
+
+    def board(self, *, network: bool) -> list[str]:
+        """Return QEMU's words for the machine: processor, memory, disks, network and where its console goes."""
+        words = ["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-serial", f"file:{self.console}"]
         for number, disk in enumerate(self.disks):
+            if self.losing is not None and number == 0:
+                words += card_cache.drive(disk, "disk0")
+                continue
             words += ["-drive", f"file={disk},format=raw,if=none,id=disk{number},cache=writeback"]
             words += ["-device", f"virtio-blk-pci,drive=disk{number}"]
         if network:
-            words += ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network"]
-        else:
-            words += ["-nic", "none"]
-        words += ["-serial", f"file:{self.console}"]
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            return [*words, "-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network"]
+        return [*words, "-nic", "none"]
 
     @property
     def console(self) -> Path:
         return self.disks[0].with_name(f"{self.disks[0].stem}-console-{self.boots}.log")
+
+    @property
+    def root(self) -> str:
+        """Where e2fsprogs finds the root's file system."""
+        return str(self.disks[0])
 
     def said(self) -> str:
         return self.console.read_text(errors="replace") if self.console.exists() else ""
@@ -121,19 +130,24 @@ class Machine:
             time.sleep(0.5)
 
     def cut(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        """Cut its power; what that left on a losing card is then said in ``kept``."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        if self.losing is not None:
+            self.kept = card_cache.cut(self.disks[0], self.losing).said()
 
     def file(self, path: str, to: Path) -> bool:
         """Copy a file of the root's disk to here; tell whether it is there."""
         to.unlink(missing_ok=True)
-        subprocess.run(["debugfs", "-R", f"dump {path} {to}", str(self.disks[0])], capture_output=True, check=True)
+        subprocess.run(["debugfs", "-R", f"dump {path} {to}", self.root], capture_output=True, check=True)
         return to.exists()
 
     def check_disk(self) -> str:
         """Check the root's file system as the next boot would."""
-        words = ["e2fsck", "-f", "-p", str(self.disks[0])]
+        words = ["e2fsck", "-f", "-p", self.root]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1), f"e2fsck says {done.returncode}: {done.stdout[-300:]}"
         return "clean" if done.returncode == 0 else "repaired by its journal"

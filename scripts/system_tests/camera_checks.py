@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as mqtt
+from ledger import Ledger
 from PIL import Image
 
 from edge_runtime.errors import EdgeRuntimeError, SourceError, SourceTimeoutError
@@ -29,19 +30,6 @@ BROKER = "10.0.2.2"
 VIVID = Path("/sys/bus/platform/drivers/vivid")
 COMMAND = str(Path(sys.executable).with_name("edge-infer"))
 PATIENCE_S = 40.0
-failures = 0
-
-
-def show(sentence: str, check: Callable[[], str]) -> None:
-    """Do a check and enter it in the ledger."""
-    global failures  # noqa: PLW0603 - one ledger
-    try:
-        detail = check()
-    except (AssertionError, EdgeRuntimeError, OSError, subprocess.SubprocessError, ValueError) as error:
-        failures += 1
-        print(f"FAILED  {sentence}: {type(error).__name__}: {error}", flush=True)
-    else:
-        print(f"shown   {sentence} ({detail})", flush=True)
 
 
 @contextlib.contextmanager
@@ -267,6 +255,8 @@ def daemon(port: int, model: str) -> str:
 
 
 def main(port: int, model: str) -> int:
+    ledger = Ledger("camera", EdgeRuntimeError)
+    show = ledger.show
     show("cameras are found by what they can do", enumeration)
     show("YUYV is captured at the size and rate asked for", yuyv)
     show("frames carry the kernel's time stamps", kernel_time)
@@ -277,12 +267,9 @@ def main(port: int, model: str) -> int:
     show("who may not open a camera is told what to do", forbidden)
     show("what is no camera is refused", no_camera)
     show("a camera pulled out and put back is found again", unplugged)
-    if model:
-        show("edge-infer: two cameras to a broker outside, one pulled out and put back", lambda: daemon(port, model))
-    else:
-        print("FAILED  edge-infer was not run: no model was given", flush=True)
-    return 1 if failures or not model else 0
+    show("edge-infer: two cameras to a broker outside, one pulled out and put back", lambda: daemon(port, model))
+    return ledger.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))

@@ -14,7 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from arm_machine import Broker, Ledger, Machine
+from arm_machine import Broker, Machine
+from ledger import Ledger
 
 INSTALL_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "780"))
 SECRET = b"not-on-the-card-any-more"
@@ -150,7 +151,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def main(folder: Path, ports: tuple[int, int], index_port: int) -> int:
-    ledger = Ledger()
+    ledger = Ledger("firstboot-arm64")
 
     def first() -> None:
         firstrun(folder, ledger)
@@ -159,9 +160,7 @@ def main(folder: Path, ports: tuple[int, int], index_port: int) -> int:
     with ThreadPoolExecutor() as pool:
         for each in (pool.submit(first), pool.submit(online, folder, ports[1], index_port, ledger)):
             each.result()
-    said = "everything was shown" if not ledger.failures else f"{ledger.failures} not shown"
-    print(f"firstboot-arm64: {said}", flush=True)
-    return 1 if ledger.failures else 0
+    return ledger.end()
 
 
 if __name__ == "__main__":

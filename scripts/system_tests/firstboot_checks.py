@@ -13,7 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from arm_machine import Broker, Ledger, outbox_predictions
+from arm_machine import Broker, outbox_predictions
+from ledger import Ledger
 
 PATIENCE_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "300"))
 SECRET = b"not-on-the-card-any-more"
@@ -175,7 +176,7 @@ class Wheels(http.server.SimpleHTTPRequestHandler):
 
 
 def main(folder: Path, port: int, index_port: int) -> int:
-    ledger, broker = Ledger(), Broker(folder, port)
+    ledger, broker = Ledger("firstboot"), Broker(folder, port)
     for name, check in (
         ("offline", offline),
         ("online", lambda *parts: online(*parts, index_port)),
@@ -186,9 +187,7 @@ def main(folder: Path, port: int, index_port: int) -> int:
             print(f"--- {name}: the last words\n{card.said()[-2500:]}", file=sys.stderr)
         card.cut()
     broker.stop()
-    said = "everything was shown" if not ledger.failures else f"{ledger.failures} not shown"
-    print(f"firstboot: {said}", flush=True)
-    return 1 if ledger.failures else 0
+    return ledger.end()
 
 
 if __name__ == "__main__":

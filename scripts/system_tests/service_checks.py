@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from ledger import Ledger
 
 CONFIG = (
     'device_id = "porch"\n[model]\npath = "digits.tflite"\n[broker]\nurl = "mqtt://127.0.0.1:1883"\n'
@@ -24,18 +25,6 @@ LISTEN = (
     "c.connect('127.0.0.1', 1883); c.subscribe('edge-infer/porch/demo0/prediction', 1); c.loop_forever()\n"
 )
 HOME = Path("/usr/lib/edge-infer")
-failures = 0
-
-
-def show(sentence: str, check: Callable[[], str]) -> None:
-    global failures  # noqa: PLW0603 - one ledger
-    try:
-        detail = check()
-    except (AssertionError, OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        failures += 1
-        print(f"FAILED  {sentence}: {type(error).__name__}: {error}", flush=True)
-    else:
-        print(f"shown   {sentence} ({detail})", flush=True)
 
 
 def run(*words: str, status: int = 0, seconds: float = 180) -> str:
@@ -170,7 +159,8 @@ def main() -> int:
     sys.stdout = Path("/root/checks.log").open("w")  # noqa: SIM115 - until the end
     sys.stderr = sys.stdout
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
-    before = files()
+    before, ledger = files(), Ledger("service")
+    show = ledger.show
     subprocess.run(["mosquitto", "-d", "-p", "1883"], check=True)
     show("installs from the wheelhouse, without a network, and starts", installs)
     show("publishes to a broker from inside its sandbox", publishes)
@@ -193,9 +183,9 @@ def main() -> int:
         return "no file and no user"
 
     show("uninstall leaves nothing", removed)
-    print("all was shown" if not failures else f"{failures} not shown", flush=True)
+    status = ledger.end()
     subprocess.run(["systemctl", "poweroff"], check=False)
-    return 1 if failures else 0
+    return status
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ python=/usr/bin/python3
 [ -x $python ] || stop "the system's Python is missing: sudo apt install python3" 3
 $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   stop "this system's Python is older than 3.11: write a card with Raspberry Pi OS Bookworm or Trixie (64-bit)" 3
+$python -c 'import struct, sys; sys.exit(struct.calcsize("P") == 4 and sys.version_info >= (3, 12))' ||
+  stop "no TFLite interpreter is built for 32-bit Arm and this Python: write a card with the 64-bit Raspberry Pi OS, or with 32-bit Bookworm" 3
 
 here=$(cd "$(dirname "$0")" && pwd)
 wheel='' wheelhouse='' previous=''
