@@ -26,8 +26,12 @@ PACKAGES: Final = {
 ENVIRONMENT: Final = "EDGE_INFER_RUNTIME"
 """The environment variable that chooses where both are installed; it wins over ``[engine] runtime``."""
 
-NATIVE_ERRORS: Final = (RuntimeError, ValueError, TypeError, AttributeError, OSError, SystemError, MemoryError)
-"""What the bindings raise for a bad model, a failed delegate or a wrong numpy."""
+NATIVE_ERRORS: Final = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, OSError, SystemError, MemoryError),
+    *(LookupError, ArithmeticError),
+)
+"""What the bindings raise for a bad model, a failed delegate or a wrong numpy. The second row is what pybind11 makes of
+C++'s own out_of_range and overflow_error, which damaged models have been seen to cause."""
 LONGEST_REASON: Final = 300
 
 _stderr_lock = threading.Lock()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from edge_runtime.cli import log_setup
 from edge_runtime.cli import run as run_command
+from edge_runtime.cli.heap import share_one_heap
 from edge_runtime.config import Origin
 
 DESCRIPTION = (
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     log_setup.configure(args)
     from edge_runtime import daemon
 
+    share_one_heap()
     offer_camera(args)
     return daemon.run(Origin(args.config, demo_flags(run_command.flags(args))), terminal=False)
 

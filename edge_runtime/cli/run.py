@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.cli import log_setup, source_flags
+from edge_runtime.cli.heap import share_one_heap
 from edge_runtime.config import Origin
 from edge_runtime.types import TASKS
 
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
         return print_cameras(json=args.json)
     log_setup.configure(args)
+    share_one_heap()
     from edge_runtime import daemon
 
     # Under systemd the journal has the log; the current answer is for eyes.

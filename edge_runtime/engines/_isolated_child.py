@@ -4,21 +4,19 @@ The descriptor is its end of the dialogue in ``_isolated_dialogue``; standard in
 writes to, and standard output and error end in the parent's debug log.
 """
 
-import contextlib
 import fcntl
 import logging
 import os
-import resource
 import select
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from edge_runtime.engines._child_limits import go_first, limit_memory
 from edge_runtime.engines._isolated_dialogue import (
     DONE,
     LONGEST_BYTES,
@@ -40,8 +38,6 @@ from edge_runtime.protocols import Engine
 PARENT_ALIVE: Final = 0
 """Standard input: a pipe whose other end is open as long as the parent lives."""
 
-OOM_SCORE: Final = "800"
-
 
 def die_with_parent() -> None:
     """Let the kernel kill this process when the parent's end of the pipe closes, however the parent ended.
@@ -59,10 +55,7 @@ def die_with_parent() -> None:
 
 
 def settle() -> None:
-    """Leave signals to the parent, which ends this process in its own order; let a crash leave no file."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)  # this process goes first, never the daemon
+    """Leave signals to the parent, which ends this process in its own order."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     logging.raiseExceptions = False  # the pipe to the parent is full: its debug log then lacks a line
@@ -90,8 +83,7 @@ def serve(control: socket.socket) -> None:
     """Open the engine that the parent names and run it until the parent hangs up."""
     opening = msgspec.json.decode(control.recv(LONGEST_BYTES), type=Opening)
     if opening.allocate_bytes is not None:
-        # Code that runs away then fails here, before the kernel looks for a process to kill.
-        resource.setrlimit(resource.RLIMIT_DATA, (opening.allocate_bytes, opening.allocate_bytes))
+        limit_memory(opening.allocate_bytes)
     try:
         engine = open_engine(opening)
     except EdgeRuntimeError as error:
@@ -122,6 +114,7 @@ def answer(engine: Engine, tensors: SharedTensors, declared: tuple[Shape, ...]) 
 
 
 if __name__ == "__main__":
+    go_first()
     settle()
     die_with_parent()
     serve(socket.socket(fileno=int(sys.argv[1])))

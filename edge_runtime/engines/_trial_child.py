@@ -1,11 +1,10 @@
-"""The child's side of a trial: ``python -m ... MODEL LIBRARY RUNTIME DEADLINE_S``; answers with one line of JSON.
+"""The child's side of a trial: ``python -m ... MODEL LIBRARY RUNTIME DEADLINE_S BYTES``; answers with one line of JSON.
 
-LIBRARY is empty for a trial without a delegate.
+LIBRARY is empty for a trial without a delegate; BYTES is what it may allocate.
 """
 
 import json
 import math
-import resource
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from edge_runtime.engines._child_limits import go_first, limit_memory
 from edge_runtime.engines.delegates import load_delegate
 from edge_runtime.engines.litert import LiteRtEngine
 from edge_runtime.errors import EdgeRuntimeError
@@ -34,11 +34,14 @@ def attempt(model: str, library: str, runtime: RuntimeName) -> dict[str, Any]:
     except EdgeRuntimeError as error:
         said = str(error).replace(model, "this model")
         return {"error": said.replace(library, Path(library).name) if library else said}
+    except MemoryError:  # its inputs are larger than what is allowed
+        return {"error": "MemoryError"}
     return {"invoke_ms": round(took_ms, 3)}
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash here is an answer and leaves no file
+    go_first()
+    limit_memory(int(sys.argv[5]))
     # Ends even a process that is stuck in native code, should the parent be gone by then.
     signal.alarm(math.ceil(float(sys.argv[4])) + 1)
     answer = attempt(sys.argv[1], sys.argv[2], cast("RuntimeName", sys.argv[3]))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from edge_runtime.engines._deadlines import START_S, InvokeDeadline, StartDeadline
 from edge_runtime.engines._engine_process import EngineProcess
 from edge_runtime.engines._isolated_dialogue import Opening
 from edge_runtime.engines._memory_ceiling import MemoryCeiling
@@ -16,12 +17,6 @@ from edge_runtime.types import TensorSpec
 
 log = logging.getLogger(__name__)
 
-START_S: Final = 30.0
-"""For loading and a first invoke. A Coral on USB takes its firmware at the first use, which takes seconds."""
-FIRST_INVOKES_S: Final = 10.0
-LEAST_INVOKE_S: Final = 2.0
-MEDIANS: Final = 20
-SAMPLE: Final = 16
 WAIT_S: Final = 3.0
 """How long ``invoke`` waits for an engine that restarts: a file then loses one frame, also where starting is slow."""
 PAUSE_S: Final = 0.1
@@ -34,32 +29,14 @@ FALLBACK_AFTER: Final = 3
 """Failures without such a run between, after which the fallback takes over."""
 
 
-class InvokeDeadline:
-    """How long an invoke may take: ``fixed_s``; else 10 s until 16 were timed, then 20 medians, at least 2 s."""
-
-    def __init__(self, fixed_s: float | None) -> None:
-        self._fixed_s = fixed_s
-        self.seconds = FIRST_INVOKES_S if fixed_s is None else fixed_s
-        self._took_s: list[float] = []
-
-    def add(self, took_s: float) -> None:
-        """Take the duration of an invoke."""
-        if self._fixed_s is not None:
-            return
-        self._took_s.append(took_s)
-        if len(self._took_s) == SAMPLE:
-            self.seconds = max(LEAST_INVOKE_S, MEDIANS * sorted(self._took_s)[SAMPLE // 2])
-            self._took_s.clear()
-
-
 class IsolatedEngine:
     """An ``Engine`` in a child process, with a deadline for each invoke and a fallback where one is given.
 
     A crash, a hang or a failed invoke loses its frame and restarts the child; one that holds too much memory is
-    restarted too: at once the first time and after a run of
-    30 s, else after 1 s, 2 s ... 60 s, off by up to a quarter. After three failures in a row the ``fallback`` takes
-    over, and the preferred engine comes back when it answers again. A child starts while the caller does something
-    else; no thread waits for it, each ``invoke`` takes the next step. One thread at a time may call it; ``restarts``
+    restarted too: at once the first time and after a run of 30 s, else after 1 s, 2 s ... 60 s, off by up to a quarter.
+    After three failures in a row, or a restart that hangs, the ``fallback`` takes over, and the preferred engine comes
+    back when it answers again. A child starts while the caller does something else; no thread waits for it, each
+    ``invoke`` takes the next step. One thread at a time may call it; ``restarts``
     and ``restart_reason`` may be read from any.
     """
 
@@ -86,6 +63,7 @@ class IsolatedEngine:
         self._failures = 0
         self._closed = False
         self._deadline = InvokeDeadline(invoke_timeout_s)
+        self._start_deadline = StartDeadline()
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
         self.delegate, self.delegate_reason = preferred.delegate, preferred.delegate_reason
@@ -114,6 +92,7 @@ class IsolatedEngine:
             self._last, self._failures = self._fallback, FALLBACK_AFTER - 1
             self._failed(EngineError(away))
         process = self._launch(self._last)
+        self._started_s = self._clock()
         try:
             process.start()
             answered = process.opened(START_S)
@@ -122,7 +101,7 @@ class IsolatedEngine:
             raise
         if not answered:
             process.stop()
-            raise _slow(process)
+            raise _slow(process, START_S)
         self._adopt(process)
 
     def invoke(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
@@ -192,14 +171,29 @@ class IsolatedEngine:
         if process is None:
             return
         try:
-            if process.opened(wait_s):
+            left_s = self._started_s + self._start_limit_s(process) - self._clock()
+            if process.opened(max(0.0, min(wait_s, left_s))):
                 self._adopt(process)
-            elif self._clock() - self._started_s > START_S:
-                raise _slow(process)
+            elif left_s <= wait_s:
+                raise self._hung(process)
         except EdgeRuntimeError as error:
             self._candidate = None
             process.stop()
             self._failed(error)
+
+    def _start_limit_s(self, process: EngineProcess) -> float:
+        """Return how long a candidate may take; the short limit is for one that is waited for and has been quicker."""
+        awaited = self._serving is None and process.opening is self._preferred
+        return self._start_deadline.seconds if awaited else START_S
+
+    def _hung(self, process: EngineProcess) -> EngineError:
+        """Give a candidate up that did not answer in time; return what to say."""
+        error = _slow(process, self._start_limit_s(process))
+        if self._serving is None and process.opening is self._preferred:
+            self._start_deadline.add_hung()
+            if self._fallback is not None:  # it takes over at once, and the next try is made beside it
+                self._failures = max(self._failures, FALLBACK_AFTER - 1)
+        return error
 
     def _following(self) -> Opening | None:
         """Return what is to be started now; None while the back-off lasts."""
@@ -233,6 +227,8 @@ class IsolatedEngine:
         self._candidate, self._serving = None, process
         self._ceiling.begin(process.pid)
         self._adopted_s = self._clock()
+        if process.opening is self._preferred:
+            self._start_deadline.add_good(self._adopted_s - self._started_s)
         self._deadline = InvokeDeadline(self._invoke_timeout_s)
         self.inputs, self.outputs = self.inputs or process.inputs, self.outputs or process.outputs
         self.delegate, self.threads = process.opening.delegate, process.opening.threads
@@ -257,8 +253,8 @@ class IsolatedEngine:
         log.warning("%s; the engine is started again%s", error, f" in {delay_s:.1f} s" if delay_s else "")
 
 
-def _slow(process: EngineProcess) -> EngineError:
-    return EngineError(f"the engine on {process.opening.delegate} hangs: no answer within {START_S:g} s of its start")
+def _slow(process: EngineProcess, limit_s: float) -> EngineError:
+    return EngineError(f"the engine on {process.opening.delegate} hangs: no answer within {limit_s:.3g} s of its start")
 
 
 def same_tensors(some: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> bool:

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from edge_runtime.engines._memory_ceiling import half_of_memory_bytes
 from edge_runtime.interpreter import RuntimeName
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 DEADLINE_S: Final = 30.0
 """For one trial. A Coral on USB takes its firmware at the first use and appears anew, which takes seconds."""
 KILL_WAIT_S: Final = 2.0
+_OUT_OF_MEMORY: Final = (signal.SIGABRT, signal.SIGKILL)
+"""What C++ code does when there is no more, and what the kernel does."""
+_NO_REASON: Final = ("RuntimeError", "MemoryError")
+"""LiteRT gives none when it cannot allocate its tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +39,25 @@ class Trial:
 
 
 def try_model(
-    model: str, *, library: str | None = None, runtime: RuntimeName = "auto", deadline_s: float = DEADLINE_S
+    model: str,
+    *,
+    library: str | None = None,
+    runtime: RuntimeName = "auto",
+    deadline_s: float = DEADLINE_S,
+    allocate_bytes: int | None = None,
 ) -> Trial:
     """Construct an interpreter of ``model`` in a child process, invoke once on zeros, and release it all.
 
-    ``library`` is a delegate's; None is the CPU. Blocks for at most a little more than ``deadline_s``. Raises nothing:
-    whatever happens is the answer.
+    ``library`` is a delegate's; None is the CPU. ``allocate_bytes`` is what the child may allocate, None for half of
+    the machine's memory. Blocks for at most a little more than ``deadline_s``. Raises nothing: whatever happens is the
+    answer.
     """
+    limit_bytes = allocate_bytes or half_of_memory_bytes()
     # -P: a file named like a module in the current directory must not be imported.
     command = [sys.executable, "-P", "-m", "edge_runtime.engines._trial_child", model, library or "", runtime]
     try:
         child = subprocess.Popen(
-            [*command, str(deadline_s)],
+            [*command, str(deadline_s), str(limit_bytes)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,7 +72,7 @@ def try_model(
         return Trial("hangs", f"no answer within {deadline_s:g} s")
     for line in errors.decode("utf-8", "replace").splitlines():
         log.debug("trial: %s", line)
-    return _judge(child.returncode, output)
+    return _judge(child.returncode, output, limit_bytes=limit_bytes)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -73,16 +85,19 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.wait(KILL_WAIT_S)
 
 
-def _judge(status: int, output: bytes) -> Trial:
+def _judge(status: int, output: bytes, *, limit_bytes: int) -> Trial:
+    memory = f"it may have needed more than the {limit_bytes >> 20} MiB that it may allocate"
     if status == -signal.SIGALRM:
         return Trial("hangs", "no answer before its own deadline")
     if status < 0:
-        return Trial("crashes", f"it crashes ({signal.Signals(-status).name})")
+        doubt = f"; {memory}" if -status in _OUT_OF_MEMORY else ""
+        return Trial("crashes", f"it crashes ({signal.Signals(-status).name}){doubt}")
     try:
         # The library may print to standard output as well; the answer is the last line.
         answer = json.loads(output.decode("utf-8", "replace").strip().rpartition("\n")[2])
         if "error" in answer:
-            return Trial("fails", str(answer["error"]))
+            reason = str(answer["error"])
+            return Trial("fails", f"{reason}; {memory}" if reason.endswith(_NO_REASON) else reason)
         took_ms = float(answer["invoke_ms"])
     except (ValueError, KeyError, TypeError):
         return Trial("crashes", f"it ends the process (status {status})")

@@ -146,6 +146,8 @@ class Delivery:
             due.append(self._unsafe[0].handed_s + _age_s(connected))
         if self._outbox is not None and self._outbox.count:
             due.append(self._delete_at_s if self._deletable() > self._deleted_through else self._trim_at_s)
+        if self._outbox is not None and self._outbox.failing:
+            due.append(self._retry_at_s)
         return max(0.0, max(min(due), self._retry_at_s) - now_s) if due else None
 
     def store(self, now_s: float, *, connected: bool, force: bool = False) -> None:
@@ -159,6 +161,8 @@ class Delivery:
         try:
             if self._unsafe and (force or now_s - self._unsafe[0].handed_s >= _age_s(connected)):
                 self._commit(self._outbox)
+            elif self._outbox.failing and not force:
+                self._outbox.probe()
             if force or now_s >= self._delete_at_s:
                 self._delete(self._outbox, now_s)
             if now_s >= self._trim_at_s or self._outbox.over_limit:

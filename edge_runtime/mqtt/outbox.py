@@ -59,7 +59,7 @@ class Outbox:
         self._limit = limit
         self._ages = ages or AgeClock(wall_ns=wall_ns)
         self._db: sqlite3.Connection | None = None
-        self._inode = 0
+        self._place = (0, 0)
         self._resumed = False
         self._next_id = 1
         self._held = {kind: Measure(0, 0) for kind in Kind}
@@ -129,6 +129,13 @@ class Outbox:
             self._held[kind] = Measure(held.messages + 1, held.size_bytes + len(topic.encode()) + len(payload))
         self._failure = None
         return range(first, self._next_id)
+
+    def probe(self) -> None:
+        """Write something to a disk that failed, so that ``error`` is over as soon as it is well. Raises StoreError."""
+        with self._guard() as db:
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA user_version=0")
+        self._failure = None
 
     def load(self, after_id: int, *, max_rows: int = 200) -> list[Row]:
         """Return the oldest messages behind ``after_id``, in order. Raises StoreError."""
@@ -257,21 +264,41 @@ class Outbox:
     def _connected(self) -> "sqlite3.Connection":
         if self._db is not None and not self._is_where_it_was():
             self._disconnect()
-            self._notice = f"the outbox {self._path} was taken away while it was in use, and is begun anew"
-            self._forget()
-            raise StoreError(self._notice)
+            self._db = self._connect_again()
         if self._db is None:
             self._db = self._connect()
         return self._db
 
+    def _connect_again(self) -> "sqlite3.Connection":
+        """Open what lies in the place of the file: the same messages, on a disk that was mounted anew, or others.
+
+        A commit that failed may be there all the same, so there may be more of them.
+        """
+        last_id, held = self.last_id, self.count
+        db = self._connect()
+        newest = schema.newest(db)
+        if not held or (newest is not None and newest[0] >= last_id):
+            return db
+        self._db = db
+        self._notice = f"the outbox {self._path} was taken away while it was in use, and is begun anew"
+        self.dropped += held
+        raise StoreError(self._notice)
+
     def _is_where_it_was(self) -> bool:
-        """Whether the open file is still the one of that name: SQLite would go on writing where nobody reads."""
+        """Whether the open file is still the one of that name: SQLite would go on writing where nobody reads.
+
+        A copy on a disk mounted in its place has the same number on another device.
+        """
         try:
-            return self._path.stat().st_ino == self._inode
+            return self._whereabouts() == self._place
         except FileNotFoundError:
             return False
         except OSError:
             return True  # the disk does not answer, which the statement will say
+
+    def _whereabouts(self) -> tuple[int, int]:
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
 
     def _connect(self) -> "sqlite3.Connection":
         import sqlite3
@@ -292,7 +319,7 @@ class Outbox:
                 if not self._resumed:
                     self._ages.resume(last[1], last[2])
             self._resumed = True
-            self._inode = self._path.stat().st_ino
+            self._place = self._whereabouts()
         except BaseException:
             db.close()
             raise

@@ -16,6 +16,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from fuzz_damage import damage, read_original
 
 from edge_runtime.engines import trial
+from edge_runtime.engines._child_limits import limit_memory
+from edge_runtime.engines._memory_ceiling import half_of_memory_bytes
 from edge_runtime.engines._trial_child import attempt
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.manifest import Overrides, resolve
@@ -68,7 +70,7 @@ def forked(path: Path) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code == 1 and not output:
         return "an error that is not of the tree"
-    return trial._judge(code, output).outcome  # noqa: SLF001 - what is tested
+    return trial._judge(code, output, limit_bytes=half_of_memory_bytes()).outcome  # noqa: SLF001 - what is tested
 
 
 def _be_child(path: Path, writer: int) -> None:
@@ -79,6 +81,7 @@ def _be_child(path: Path, writer: int) -> None:
     status = 1
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit_memory(half_of_memory_bytes())
         signal.alarm(DEADLINE_S)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

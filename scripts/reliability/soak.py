@@ -90,7 +90,11 @@ def run(args: argparse.Namespace) -> int:
         replay = _replay(folder, args.rate)
         broker = stand.broker(folder / "broker", config="allow_anonymous true")
         config = stand.write_config(
-            folder / "soak.toml", broker_url=broker.url, sources=[replay], publish={"jsonl": "/dev/null"}
+            folder / "soak.toml",
+            broker_url=broker.url,
+            sources=[replay],
+            model={"path": str(args.model)},
+            publish={"jsonl": "/dev/null"},
         )
         words = [str(Path(__file__).with_name("traced.py")), str(args.trace_to)] if args.trace else ()
         plugins = f"{stand.REPOSITORY}:{folder / 'plugins'}"
@@ -150,6 +154,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=0.0, help="frames a second; 0: as fast as they are taken")
+    parser.add_argument("--model", type=Path, default=stand.DIGITS, metavar="FILE", help="default: the bundled one")
     parser.add_argument("--outage-every", type=float, metavar="S", help="take the broker away for 5 s every S seconds")
     parser.add_argument("--allowed-kib-per-hour", type=float, default=64.0)
     parser.add_argument("--trace", action="store_true", help="run under tracemalloc and say which lines hold more")

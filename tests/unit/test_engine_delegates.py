@@ -175,6 +175,25 @@ def test_a_trial_that_hangs_ends_at_its_deadline(compiled: ModelSpec, fake_edget
     assert not [child for child in psutil.Process().children() if "_trial_child" in " ".join(child.cmdline())]
 
 
+def test_a_trial_may_not_take_more_memory_than_it_is_given(
+    compiled: ModelSpec, fake_edgetpu: Path, device: Mode, tmp_path: Path
+) -> None:
+    from model_files import SOFTMAX, Op, T, write_model  # skips where the schema's own code is missing
+
+    limit_bytes = 400 * 2**20
+    device("oom")
+    runaway = try_model(compiled.path, library=str(fake_edgetpu), allocate_bytes=limit_bytes)
+    assert runaway.outcome == "crashes"
+    assert "SIGABRT" in runaway.reason
+    side = T((1, limit_bytes // 4))
+    large = write_model(tmp_path / "large.tflite", [side], [side], ops=[Op(SOFTMAX, [0], [1])])
+    asking = try_model(str(large), allocate_bytes=limit_bytes)
+    assert asking.outcome == "fails"
+    for trial in (runaway, asking):
+        assert "more than the 400 MiB that it may allocate" in trial.reason
+        assert "\n" not in trial.reason
+
+
 def test_a_trial_of_a_library_that_is_not_there_fails(compiled: ModelSpec) -> None:
     trial = try_model(compiled.path, library="libnowhere.so.9")
     assert trial.outcome == "fails"

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from edge_runtime.engines import _deadlines
 from edge_runtime.engines._isolated_child import answer
 from edge_runtime.engines._isolated_dialogue import Done, Opening, SharedTensors, create_memory, decode_answer
 from edge_runtime.engines._memory_ceiling import MemoryCeiling
@@ -323,6 +324,24 @@ def test_the_fallback_takes_over_and_the_delegate_comes_back_when_it_answers(
     device("")
     infers_again(engine, until=lambda: engine.delegate == "edgetpu")
     assert len(children()) == 1
+
+
+def test_one_restart_that_hangs_is_enough_for_the_fallback(
+    isolated: Callable[..., IsolatedEngine], device: Mode, uncompiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_deadlines, "LEAST_START_S", 1.0)
+    engine = isolated(fallback=Opening(model=str(uncompiled), delegate_reason="while edgetpu does not work"))
+    device("hang")
+    os.kill(engine.pid or 0, signal.SIGKILL)
+    deadline_s = time.monotonic() + _deadlines.START_S
+    while engine.delegate != "cpu":
+        assert time.monotonic() < deadline_s, engine.restart_reason
+        with contextlib.suppress(EngineRestartingError):
+            engine.invoke([picture()])
+    assert "hangs: no answer within" in (engine.restart_reason or "")
+    assert engine.restarts == 2  # the one that hung, and the fallback
+    device("")
+    infers_again(engine, until=lambda: engine.delegate == "edgetpu")
 
 
 def test_a_closed_engine_says_so_and_may_be_closed_twice(isolated: Callable[..., IsolatedEngine]) -> None:

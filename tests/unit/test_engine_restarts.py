@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.engines._isolated_dialogue import Opening
-from edge_runtime.engines.isolated import (
-    BACKOFF_MOST_S,
+from edge_runtime.engines._deadlines import (
     FIRST_INVOKES_S,
-    LASTING_S,
     LEAST_INVOKE_S,
+    LEAST_START_S,
     MEDIANS,
     SAMPLE,
     START_S,
-    WAIT_S,
     InvokeDeadline,
-    IsolatedEngine,
+    StartDeadline,
 )
+from edge_runtime.engines._isolated_dialogue import Opening
+from edge_runtime.engines.isolated import BACKOFF_MOST_S, LASTING_S, WAIT_S, IsolatedEngine
 from edge_runtime.errors import DelegateError, EngineError, EngineRestartingError
 from edge_runtime.types import TensorSpec
 
@@ -179,10 +178,60 @@ def test_a_child_that_hangs_while_it_starts_is_given_up_and_replaced() -> None:
     engine = bench.engine()
     bench.opens["tpu.tflite"] = lambda: False
     lose(engine, bench)
-    drive(engine, bench, seconds=START_S + 5)
-    assert "hangs" in (engine.restart_reason or "")
+    drive(engine, bench, seconds=LEAST_START_S + 2)
+    assert "hangs: no answer within 5 s of its start" in (engine.restart_reason or "")
     assert engine.restarts == 2
     assert len(bench.running) == 1
+
+
+def test_each_start_that_hangs_gives_the_next_one_twice_the_time_up_to_half_a_minute() -> None:
+    bench = Bench()
+    engine = bench.engine()
+    bench.opens["tpu.tflite"] = lambda: False
+    lose(engine, bench)
+    drive(engine, bench, seconds=150)
+    starts = bench.starts("tpu.tflite")
+    backoff_s = 1.0
+    for (before, after), limit_s in zip(itertools.pairwise(starts), (5, 10, 20, START_S), strict=False):
+        assert after - before == pytest.approx(limit_s + backoff_s, abs=0.3)
+        backoff_s *= 2
+
+
+def test_a_start_that_was_slow_when_it_went_well_may_take_twice_as_long_again() -> None:
+    deadline = StartDeadline()
+    assert deadline.seconds == START_S
+    deadline.add_good(8.0)
+    assert deadline.seconds == 16.0
+    deadline.add_hung()
+    assert deadline.seconds == START_S
+    deadline.add_good(1.0)
+    assert deadline.seconds == 16.0
+
+
+def test_the_fallback_takes_over_when_one_restart_hangs_and_the_preferred_engine_returns() -> None:
+    bench = Bench()
+    engine = bench.engine(fallback=CPU)
+    bench.opens["tpu.tflite"] = lambda: False
+    lose(engine, bench)
+    drive(engine, bench, seconds=LEAST_START_S + 1)
+    assert engine.delegate == "cpu"
+    assert bench.starts("cpu.tflite") == [pytest.approx(LEAST_START_S, abs=0.2)]
+    del bench.opens["tpu.tflite"]
+    assert drive(engine, bench, seconds=BACKOFF_MOST_S) == 0
+    assert engine.delegate == "edgetpu"
+
+
+def test_a_slow_return_is_given_half_a_minute_while_the_fallback_serves() -> None:
+    bench = Bench()
+    engine = bench.engine(fallback=CPU)
+    bench.opens["tpu.tflite"] = lambda: False
+    lose(engine, bench)
+    drive(engine, bench, seconds=LEAST_START_S + 4)
+    back_at_s = bench.now_s + LEAST_START_S * 4
+    bench.opens["tpu.tflite"] = lambda: bench.now_s > back_at_s
+    assert drive(engine, bench, seconds=LEAST_START_S * 4 + 1) == 0
+    assert engine.delegate == "edgetpu"
+    assert len(bench.starts("tpu.tflite")) == 2
 
 
 def test_the_fallback_serves_after_three_failures_and_the_preferred_engine_returns() -> None:

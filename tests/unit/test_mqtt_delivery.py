@@ -199,6 +199,48 @@ def test_a_disk_with_room_again_is_used_within_seconds_however_long_it_was_full(
     outbox.close()
 
 
+def test_the_error_is_over_when_the_disk_is_well_though_there_is_nothing_to_write(tmp_path: Path) -> None:
+    full = True
+
+    def limit(db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA max_page_count={1 if full else 1000}")
+
+    outbox = Outbox(tmp_path / "outbox.db", limit=limit)
+    delivery = Delivery(outbox)
+    delivery.add(message(0))
+    delivery.store(1.0, connected=False)
+    assert delivery.stats()["error"]
+    (sent,) = send_all(delivery)
+    delivery.finish(sent)
+    delivery.store(10.0, connected=True)
+    assert delivery.stats()["error"], "it is still full"
+    full = False
+    due_s = delivery.due_in_s(10.0, connected=True)
+    assert due_s is not None
+    delivery.store(10.0 + due_s, connected=True)
+    assert delivery.stats()["error"] is None
+    assert delivery.due_in_s(30.0, connected=True) is None
+    outbox.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_was_mounted_anew_with_the_same_messages_is_gone_on_with(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db")
+    delivery = Delivery(outbox)
+    for i in range(10):
+        delivery.add(message(i))
+    delivery.store(1.0, connected=False)
+    for path in list(tmp_path.iterdir()):
+        copy = path.with_name(f"{path.name}.copy")
+        copy.write_bytes(path.read_bytes())
+        copy.rename(path)
+    delivery.add(message(10))
+    delivery.store(2.0, connected=False)
+    assert (outbox.count, outbox.dropped, outbox.error) == (11, 0, None)
+    assert numbers(everything(delivery)) == list(range(11))
+    outbox.close()
+
+
 def test_a_file_that_turns_corrupt_is_written_anew_from_memory(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     delivery = Delivery(Outbox(path))
