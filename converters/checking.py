@@ -59,6 +59,9 @@ def check_pictures(
     Without ``source`` it is looked for beside the artifact and in the current folder, by the name and digest that the
     artifact's manifest gives. Raises UsageError, ModelError.
     """
+    missing = [str(picture) for picture in pictures if not Path(picture).exists()]
+    if missing:
+        raise UsageError(f"--check: there is no picture {missing[0]}")
     spec = resolve(model)
     feeder = Feeder(spec)
     found = source or _find_source(spec, model)
@@ -99,6 +102,8 @@ def _fed(feeder: Feeder, picture: Path) -> Array:
 
 def _find_source(spec: ModelSpec, model: Path) -> Path:
     provenance = spec.provenance or {}
+    if "source" not in provenance:
+        raise UsageError(f"{model} does not say which float model it was made from; name it with --source MODEL")
     name, digest = provenance.get("source"), provenance.get("source_sha256")
     if isinstance(name, str):
         for folder in (model.parent, Path()):

@@ -74,6 +74,7 @@ class Child:
         started_s = time.monotonic()
         reading, writing = os.pipe()
         environment = os.environ | _QUIET
+        environment["TMPDIR"] = str(self._folder)  # what a library leaves behind goes with it
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -21,6 +21,7 @@ from converters.precision import Boxes, PrecisionDifference, compare_precision
 from converters.progress import Progress, silent
 from converters.provenance import accuracy_facts, provenance_facts, source_sha256
 from converters.quantization import Attempt, Quantization
+from converters.readers import refuse_absent
 from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import Calibration, ConversionResult, GateError
 from converters.sample_pool import Feeder
@@ -43,6 +44,9 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
     much, EdgeRuntimeError for a disk that cannot be written. Nothing is left at ``output`` unless it is complete.
     """
     kind = source_kind(options.source)
+    for where in (options.calibration, options.evaluation):
+        if where is not None:
+            refuse_absent(where)
     try:
         with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
             return _Conversion(options, kind=kind, folder=Path(name), progress=progress).run()

@@ -46,6 +46,21 @@ def open_pool(where: SampleSource, feeder: Feeder) -> Pool:
     raise UsageError(f"{text}: no such file or folder, and no module:callable")
 
 
+def refuse_absent(where: SampleSource) -> None:
+    """Raise UsageError for samples that are not there: before a conversion that would need them minutes later."""
+    if callable(where) or str(where) == RANDOM:
+        return
+    path = Path(where)
+    if path.is_dir():
+        if not any(one.is_file() for one in path.rglob("*")):
+            raise UsageError(f"{path}: an empty folder; put samples in it, or name another")
+        return
+    module, colon, name = str(where).partition(":")
+    if path.is_file() or (colon and module and name.isidentifier()):
+        return
+    raise UsageError(f"{where}: no such file or folder, and no module:callable")
+
+
 def open_labelled_pool(where: SampleSource, feeder: Feeder) -> Pool:
     """Return samples with labels: a folder per class, an .npz with x and y, a callable of pairs; boxes for a detector.
 
@@ -69,7 +84,7 @@ def _from_folder(folder: Path, feeder: Feeder) -> Pool:
     chosen = [path for path in files if path.suffix.lower() in wanted]
     if not chosen:
         kind = "pictures" if feeder.is_picture else "recordings (.csv, .wav)"
-        raise UsageError(f"{folder}: no {kind} in this folder")
+        raise UsageError(f"{folder}: no {kind} in this folder; name one that has some")
     if feeder.is_picture:
         return Pool(str(folder), len(chosen), lambda index: feeder.picture_file(chosen[index]))
     return _from_windows(str(folder), itertools.chain.from_iterable(_windows(path, feeder) for path in chosen))

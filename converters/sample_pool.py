@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,33 +51,65 @@ def draw(pool: Pool, indices: Iterable[int], path: Path, *, without: frozenset[s
 
     Raises UsageError when nothing is left, or for values that are no numbers.
     """
-    kept: dict[int, Array] = {}
+    kept: list[int] = []
     keys: set[str] = set()
-    skipped = 0
-    for index in indices:
-        try:
-            value = _checked(pool, index)
-        except BadFrameError:
-            skipped += 1
-            continue
-        key = hashlib.sha256(value.tobytes()).hexdigest()
-        if key not in without:
-            keys.add(key)
-            kept[index] = value
+    skipped, low, high = 0, np.inf, -np.inf
+    with _ArrayFile(path) as file:
+        for index in indices:
+            try:
+                value = _checked(pool, index)
+            except BadFrameError:
+                skipped += 1
+                continue
+            key = hashlib.sha256(value.data).hexdigest()
+            if key not in without:
+                keys.add(key)
+                kept.append(index)
+                low, high = min(low, float(value.min())), max(high, float(value.max()))
+                file.append(value)
     if not kept:
         used = "every sample of it was used for calibration; give others, or a lower --samples"
         raise UsageError(f"{pool.where}: no sample can be used; {used if without else f'{skipped} of them are broken'}")
-    stacked = np.stack(list(kept.values()))
-    np.save(path, stacked)
     return Drawn(
         path=path,
         count=len(kept),
         keys=frozenset(keys),
-        targets=None if pool.targets is None else np.asarray(pool.targets)[list(kept)],
+        targets=None if pool.targets is None else np.asarray(pool.targets)[kept],
         skipped=skipped,
-        low=float(stacked.min()),
-        high=float(stacked.max()),
+        low=low,
+        high=high,
     )
+
+
+class _ArrayFile:
+    """An .npy of float32 rows that is written row by row: a hundred pictures need not be in memory together."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = 0
+        self._shape: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("wb")
+        return self
+
+    def append(self, row: Array) -> None:
+        """Write one more row, C-contiguous float32."""
+        if not self._count:
+            self._shape = row.shape
+            self._write_header()
+        self._count += 1
+        self._file.write(row.data)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        """Write the header, which NumPy pads so that it may be written again with more rows."""
+        facts = {"descr": "<f4", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, facts)
 
 
 def _checked(pool: Pool, index: int) -> Array:

@@ -12,7 +12,7 @@ RANGE_METHODS: Final[tuple[RangeMethod, ...]] = get_args(RangeMethod)
 _PERCENTILE: Final = 99.99
 """Of each side's values kept; NVIDIA's post-training quantisation guide uses 99.9 to 99.9999 (Wu et al. 2020, "Integer
 Quantization for Deep Learning Inference"), and 99.99 is the middle of it."""
-_TRIED_SHARES: Final = tuple(1.0 - 0.02 * step for step in range(45))
+_TRIED_SHARES: Final = 1.0 - 0.02 * np.arange(45)
 _LOW, _HIGH, _BOTH = (True, False), (False, True), (True, True)
 _ORDERS: Final = ((_HIGH, _LOW, _BOTH), (_BOTH, _HIGH, _LOW))
 _BINS: Final = 2048
@@ -23,6 +23,15 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """One tensor's channels (its last axis) over the samples, each (channels,)."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    mean: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One tensor over the calibration samples."""
 
@@ -30,15 +39,8 @@ class Observed:
     high: float
     values: NDArray[np.float32]
     """A part of its values, drawn evenly; (n,)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelStatistics:
-    """One tensor's channels (its last axis) over the samples, each (channels,)."""
-
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    mean: NDArray[np.float64]
+    channels: ChannelStatistics | None = None
+    """Of a tensor of more than one axis."""
 
 
 def chosen_range(observed: Observed, method: RangeMethod, *, levels: int = 255) -> tuple[float, float]:
@@ -90,14 +92,16 @@ def _shrunk(
     counts: Array, centres: Array, best: tuple[float, float], order: tuple[tuple[bool, bool], ...], levels: int
 ) -> tuple[float, float]:
     """Return the best range met on the way when the low end, the high end or both shrink in a given order."""
-    least = expected_error(counts, centres, *best, levels=levels)
+    least = float(_expected_errors(counts, centres, np.array([best]), levels)[0])
     for low_shrinks, high_shrinks in order:
-        start = best
-        for share in _TRIED_SHARES:
-            ends = (start[0] * share if low_shrinks else start[0], start[1] * share if high_shrinks else start[1])
-            error = expected_error(counts, centres, *ends, levels=levels)
-            if ends[0] <= ends[1] and error < least:
-                best, least = ends, error
+        low, high = best
+        lows = low * _TRIED_SHARES if low_shrinks else np.full(_TRIED_SHARES.shape, low)
+        highs = high * _TRIED_SHARES if high_shrinks else np.full(_TRIED_SHARES.shape, high)
+        ends = np.stack([lows, highs], axis=1)[lows <= highs]
+        errors = _expected_errors(counts, centres, ends, levels)
+        if len(errors) and errors.min() < least:
+            least = float(errors.min())
+            best = float(ends[errors.argmin()][0]), float(ends[errors.argmin()][1])
     return best
 
 
@@ -106,8 +110,13 @@ def expected_error(counts: Array, centres: Array, low: float, high: float, *, le
 
     What lies outside is moved to the nearer end; what lies inside is rounded, at a cost of step^2 / 12.
     """
-    low, high = min(low, 0.0), max(high, 0.0)
-    beyond = np.maximum(low - centres, 0.0) + np.maximum(centres - high, 0.0)
+    return float(_expected_errors(counts, centres, np.array([(low, high)]), levels)[0])
+
+
+def _expected_errors(counts: Array, centres: Array, ends: Array, levels: int) -> Array:
+    """Return the expected error of each of several ranges, (n, 2)."""
+    low, high = np.minimum(ends[:, :1], 0.0), np.maximum(ends[:, 1:], 0.0)
+    beyond = centres - np.clip(centres, low, high)
     rounding = ((high - low) / levels) ** 2 / 12.0
     within = np.minimum(rounding, centres**2)  # what is far smaller than a step becomes zero
-    return float(np.sum(counts * np.where(beyond > 0.0, beyond**2, within)) / counts.sum())
+    return np.asarray(np.where(beyond != 0.0, beyond**2, within) @ counts / counts.sum())

@@ -1,6 +1,5 @@
 """Run a model on samples and look at every tensor it computes."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from converters.arrays import Array, read_array, split_sample
 from converters.rescue.ranges import ChannelStatistics, Observed
 from converters.steps import counting
+from converters.steps.repairs import packed
 from edge_runtime.model_file import parse_model
 
 _THREADS: Final = 2
+_NUMBERS: Final = frozenset({0, 1, 2, 3, 4, 6, 7, 9})
+"""FLOAT32, FLOAT16, INT32, UINT8, INT64, BOOL, INT16, INT8: what an interpreter hands out as an array."""
 _KEPT_VALUES: Final = 200_000
 """Of one tensor over all samples, for percentiles, mean squared errors and histograms."""
-_CHANNEL_SAMPLES: Final = 64
-"""Samples at most over which channels are looked at."""
 _STRIDE: Final = 7919
 """A prime: the part of a tensor that is kept moves on from sample to sample and meets every channel."""
 
@@ -28,66 +28,98 @@ Read = Callable[[int], Array]
 def observe(content: bytes, samples: str | Path) -> dict[str, Observed]:
     """Return what each float tensor held over the samples, an .npy of (n, ...): its ends and a part of its values.
 
-    ai-edge-quantizer's own calibration keeps a moving average, which clips: 28 dB where minimum and maximum gave 39
-    (a digits CNN); and it runs with XNNPACK, behind which the tensors of unrolled recurrences cannot be read.
+    Of a tensor with channels those of each channel too. ai-edge-quantizer's own calibration keeps a moving average,
+    which clips: 28 dB where minimum and maximum gave 39 (a digits CNN).
     """
     tensors = computed(content)
     count = len(read_array(samples))
-    places: dict[str, NDArray[np.int64]] = {}
-    ends: dict[str, tuple[float, float]] = {}
-    kept: dict[str, list[NDArray[np.float32]]] = {name: [] for _, name in tensors}
+    found = {name: _Watched(max(64, _KEPT_VALUES // count)) for _, name in tensors}
     for number, read in enumerate(runs(content, samples)):
         counting.count(number + 1, count)
         for index, name in tensors:
-            values = read(index).reshape(-1)
-            low, high = ends.get(name, (np.inf, -np.inf))
-            ends[name] = (min(low, float(values.min())), max(high, float(values.max())))
-            if name not in places:
-                wanted = min(values.size, max(64, _KEPT_VALUES // count))
-                places[name] = np.sort(np.random.default_rng(0).permutation(values.size)[:wanted])
-            kept[name].append(values[(places[name] + number * _STRIDE) % values.size])
-    return {name: Observed(*ends[name], np.concatenate(kept[name])) for _, name in tensors}
+            found[name].see(read(index), number)
+    return {name: watched.observed() for name, watched in found.items()}
 
 
-def channel_statistics(content: bytes, samples: str | Path) -> dict[str, ChannelStatistics]:
-    """Return the ends and the mean of each channel of each float tensor with channels over the samples."""
-    shapes = {tensor.index: tensor.shape for tensor in parse_model(content, "the float model").tensors}
-    tensors = [(index, name) for index, name in computed(content) if len(shapes[index]) > 1]
-    count = min(len(read_array(samples)), _CHANNEL_SAMPLES)
-    found: dict[str, ChannelStatistics] = {}
-    for number, read in enumerate(itertools.islice(runs(content, samples), count), 1):
-        counting.count(number, count)
-        for index, name in tensors:
-            rows = read(index)
-            rows = rows.reshape(-1, rows.shape[-1])
-            seen = ChannelStatistics(rows.min(axis=0), rows.max(axis=0), rows.mean(axis=0, dtype=np.float64) / count)
-            before = found.get(name)
-            found[name] = seen if before is None else _joined(before, seen)
-    return found
+class _Watched:
+    """One tensor over the samples so far."""
 
+    def __init__(self, kept_values: int) -> None:
+        self._kept_values = kept_values
+        self._places: NDArray[np.int64] | None = None
+        self._kept: list[NDArray[np.float32]] = []
+        self._low: Array = np.zeros(0, np.float32)
+        self._high: Array = np.zeros(0, np.float32)
+        self._sum: Array = np.zeros(0)
+        self._rank = 0
 
-def _joined(one: ChannelStatistics, other: ChannelStatistics) -> ChannelStatistics:
-    return ChannelStatistics(np.minimum(one.low, other.low), np.maximum(one.high, other.high), one.mean + other.mean)
+    def see(self, values: Array, number: int) -> None:
+        """Add what sample ``number`` gave."""
+        self._rank = values.ndim
+        rows = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
+        low, high, mean = rows.min(axis=0), rows.max(axis=0), rows.sum(axis=0) / np.float32(len(rows))
+        flat = values.reshape(-1)
+        if self._places is None:
+            wanted = min(flat.size, self._kept_values)
+            self._places = np.sort(np.random.default_rng(0).permutation(flat.size)[:wanted])
+            self._low, self._high, self._sum = low, high, mean.astype(np.float64)
+        else:
+            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+            self._sum = self._sum + mean
+        self._kept.append(flat[(self._places + number * _STRIDE) % flat.size])
+
+    def observed(self) -> Observed:
+        """Return all that was seen."""
+        channels = None
+        if self._rank > 1:
+            channels = ChannelStatistics(self._low, self._high, self._sum / len(self._kept))
+        return Observed(float(self._low.min()), float(self._high.max()), np.concatenate(self._kept), channels)
 
 
 def runs(content: bytes, samples: str | Path) -> Iterator[Read]:
-    """Run each sample and yield a function that returns the tensor of an index; it holds until the next one.
-
-    With the plain kernels and without XNNPACK, which keeps tensors to itself.
-    """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=content,
-        num_threads=_THREADS,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-    )
-    interpreter.allocate_tensors()
+    """Run each sample and yield a function that returns the tensor of an index; it holds until the next one."""
+    interpreter = _opened(content)
     for sample in read_array(samples):
         _feed(interpreter, sample)
         interpreter.invoke()
         yield interpreter.get_tensor
+
+
+def _opened(content: bytes) -> Any:
+    """Return an interpreter in which every tensor can be read after a run.
+
+    XNNPACK keeps what lies between its operators to itself, so every tensor becomes an output: five times as fast as
+    the plain kernels with all tensors preserved, which are taken where XNNPACK refuses the network.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(model_content=with_all_outputs(content), num_threads=_THREADS)
+    try:
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError):
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=_THREADS,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def with_all_outputs(content: bytes) -> bytes:
+    """Return the model with every tensor of numbers that an operator computes as an output, behind its own."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    known = {int(index) for index in (*graph.inputs, *graph.outputs)}
+    more = dict.fromkeys(int(index) for operator in graph.operators for index in operator.outputs)
+    graph.outputs = [
+        *map(int, graph.outputs),
+        *(index for index in more if index not in known and graph.tensors[index].type in _NUMBERS),
+    ]
+    return packed(model)
 
 
 def outputs(content: bytes, samples: str | Path) -> list[Array]:

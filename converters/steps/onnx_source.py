@@ -56,5 +56,18 @@ def _evaluator(model: Any) -> Any:
     try:
         evaluator = ReferenceEvaluator(model)
     except Exception as error:
-        raise ModelError(f"neither onnxruntime nor ONNX's evaluator can run it: {error}") from error
+        raise ModelError(f"neither onnxruntime nor ONNX's evaluator can run it: {_foreign(model) or error}") from error
     return lambda feeds: evaluator.run(None, feeds)
+
+
+def _foreign(model: Any) -> str:
+    """Return which operators are not ONNX's own, and where; empty where all are."""
+    from onnx import defs
+
+    own = {(function.name, function.domain) for function in model.functions}
+    found = {
+        node.op_type: f"operator {node.op_type} of domain {node.domain!r} (node {node.name or node.output[0]!r})"
+        for node in model.graph.node
+        if not defs.has(node.op_type, node.domain) and (node.op_type, node.domain) not in own
+    }
+    return f"{', '.join(found.values())} is not ONNX's own; export it in standard operators" if found else ""

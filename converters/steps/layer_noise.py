@@ -1,0 +1,101 @@
+"""The noise of each layer of a quantised network: every tensor of both networks, read in one run of each."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from converters.comparison import SAME_DB
+from converters.steps import observer
+from edge_runtime.analysis.operator_names import operator_name
+from edge_runtime.model_file import parse_model
+
+_MOST_COMPARED: Final = 8
+"""Samples over which activations are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator of a float network, by its first output."""
+
+    output: str
+    kind: str
+    inputs: tuple[str, ...]
+    """Its computed inputs; constants are left out."""
+
+
+@dataclass(slots=True)
+class Noise:
+    """Powers of one tensor, summed over values and samples."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Return noise to signal."""
+        if not math.isfinite(self.noise):
+            return math.inf
+        return self.noise / self.signal if self.signal else 0.0
+
+    @property
+    def db(self) -> float:
+        """Return 10 log10 of signal to noise, within +-SAME_DB."""
+        if not self.noise or not self.signal or not math.isfinite(self.noise):
+            return SAME_DB if not self.noise else -SAME_DB
+        return round(max(-SAME_DB, min(SAME_DB, 10.0 * math.log10(self.signal / self.noise))), 2)
+
+
+def measure(wanted: bytes, got: bytes, samples: str | Path) -> dict[str, Noise]:
+    """Compare the tensors of a quantised network with those of the float one, by name, over a few samples."""
+    names = {name: index for index, name in observer.computed(wanted)}
+    others = {name: read for name, read in observer.comparable(got).items() if name in names}
+    found = {name: Noise() for name in others}
+    both = zip(observer.runs(wanted, samples), observer.runs(got, samples), strict=True)
+    for read, read_other in itertools.islice(both, _MOST_COMPARED):
+        for name, values_of in others.items():
+            right = read(names[name]).astype(np.float64)
+            found[name].signal += float(np.sum(right**2))
+            found[name].noise += float(np.sum((values_of(read_other) - right) ** 2))
+    return found
+
+
+def operators(content: bytes) -> list[Operator]:
+    """Return the operators of a float network in execution order."""
+    model = parse_model(content, "the float model")
+    computed = {name for _, name in observer.computed(content)}
+    return [
+        Operator(
+            output=model.tensors[operator.outputs[0]].name,
+            kind=operator_name(operator.code),
+            inputs=tuple(
+                name
+                for name in (model.tensors[index].name for index in operator.inputs if index >= 0)
+                if name in computed
+            ),
+        )
+        for operator in model.operators
+        if operator.outputs
+    ]
+
+
+def noisiest(wanted: bytes, got: bytes, samples: str | Path) -> list[str]:
+    """Return the outputs of the operators, those first whose noise to signal grows most from input to output.
+
+    Operators whose output the quantised network does not have, such as what was fused, come last.
+    """
+    noise = measure(wanted, got, samples)
+    grown = {one.output: _growth(one, noise) for one in operators(wanted)}
+    return sorted(grown, key=lambda name: grown[name], reverse=True)
+
+
+def _growth(operator: Operator, noise: Mapping[str, Noise]) -> float:
+    if operator.output not in noise:
+        return -math.inf
+    before = max((noise[name].share for name in operator.inputs if name in noise), default=0.0)
+    after = noise[operator.output].share
+    return 0.0 if math.isinf(before) else after - before
