@@ -1,10 +1,11 @@
-"""Write networks of keras.applications whose random weights give answers worth comparing.
+"""Write networks of keras.applications with random weights and a last layer that was fitted to pictures.
 
     .venv-convert/bin/python scripts/keras_networks.py FOLDER PICTURES [NAME...]
 
 Nothing can be downloaded here, and an untouched random network answers every picture alike. So batch normalisation gets
-the statistics of real pictures (PICTURES, a folder per class) and a bias of 1, and the last layer is scaled until every
-class is the best one now and then. Each is saved as NAME.keras.
+the statistics of real pictures (PICTURES, a folder per class), and the last layer is a ridge regression from what the
+random layers make of them to their classes: the answers differ as those of a trained network do, and no small
+difference is magnified. Each is saved as NAME.keras.
 """
 
 import argparse
@@ -24,41 +25,39 @@ APPLICATIONS = {
 }
 PIXELS_TAKEN_AS_THEY_ARE = frozenset({"mobilenet_v3_small", "efficientnet_v2_b0"})
 """Their first layer normalises; MobileNetV2 wants -1..1."""
-CLASSES = 100
 ROUNDS, BATCH = 12, 16
+FITTED = 320
+"""Pictures to which the last layer is fitted."""
+RIDGE, SCORE = 0.1, 4.0
+"""Of the mean variance; and the score of the right class before softmax."""
 
 
-def load_pictures(folder: Path, count: int, side: int = 224) -> np.ndarray:
-    paths = sorted(folder.rglob("*.jpg"))
-    chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, count).astype(int)]
-    return np.stack([np.asarray(Image.open(path).convert("RGB").resize((side, side))) for path in chosen]).astype("f4")
+def load_pictures(folder: Path, side: int = 224) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures (n, side, side, 3) in 0..255, all classes alike, and their classes as one-hot rows."""
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    paths = [path for group in zip(*(sorted(one.glob("*.jpg")) for one in classes), strict=False) for path in group]
+    paths = paths[:FITTED]
+    pictures = [np.asarray(Image.open(path).convert("RGB").resize((side, side)), np.float32) for path in paths]
+    return np.stack(pictures), np.eye(len(classes), dtype=np.float32)[np.arange(len(paths)) % len(classes)]
 
 
-def settle(model: keras.Model, pictures: np.ndarray) -> None:
-    """Run pictures in training mode for the statistics, then spread the last layer's answers."""
+def settle(model: keras.Model, pictures: np.ndarray, classes: np.ndarray) -> None:
+    """Run pictures in training mode for the statistics, then fit the last layer with weights."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.7
-            # Meant to keep answers steady, and it does not: features of different pictures end nearly equal, and the
-            # last layer below multiplies their small differences together with the rounding of float32.
-            layer.gamma.assign(keras.ops.full_like(layer.gamma, 0.6))
-            layer.beta.assign(keras.ops.ones_like(layer.beta))
     for number in range(ROUNDS):
         model(np.roll(pictures, -number * BATCH, axis=0)[:BATCH], training=True)
-    last = model.layers[-1]
-    while not last.get_weights():
-        last = model.layers[model.layers.index(last) - 1]
-    last_weights = last.get_weights()
-    if isinstance(last, keras.layers.Dense):
-        last.activation = keras.activations.linear
-    logits = np.concatenate([np.asarray(model(pictures[n : n + BATCH])) for n in range(0, len(pictures), BATCH)])
-    if not isinstance(last, keras.layers.Dense):  # MobileNetV3: a convolution, then softmax
-        logits = np.log(np.maximum(logits, 1e-30))
-        logits -= logits.mean(1, keepdims=True)
-    scale = 2.0 / np.maximum(logits.std(0), 1e-9)
-    last.set_weights([last_weights[0] * scale, (last_weights[1] - logits.mean(0)) * scale])
-    if isinstance(last, keras.layers.Dense):
-        last.activation = keras.activations.softmax
+    last = next(layer for layer in reversed(model.layers) if layer.get_weights())
+    inner = keras.Model(model.inputs, last.input)
+    parts = [np.asarray(inner(pictures[n : n + BATCH])) for n in range(0, len(pictures), BATCH)]
+    features = np.concatenate(parts).reshape(len(pictures), -1).astype(np.float64)
+    mean = features.mean(0)
+    kernel = (features - mean) @ (features - mean).T
+    wanted = SCORE * (classes - classes.mean(0))
+    fitted = (features - mean).T @ np.linalg.solve(kernel + RIDGE * np.trace(kernel) * np.eye(len(kernel)), wanted)
+    weights, bias = last.get_weights()
+    last.set_weights([fitted.reshape(weights.shape), (-mean @ fitted).reshape(bias.shape)])
 
 
 def main() -> None:
@@ -70,9 +69,9 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     for name in args.names:
         keras.utils.set_random_seed(11)
-        model = APPLICATIONS[name](CLASSES)
-        pictures = load_pictures(args.pictures, ROUNDS * BATCH // 2)
-        settle(model, pictures if name in PIXELS_TAKEN_AS_THEY_ARE else pictures / 127.5 - 1.0)
+        pictures, classes = load_pictures(args.pictures)
+        model = APPLICATIONS[name](classes.shape[1])
+        settle(model, pictures if name in PIXELS_TAKEN_AS_THEY_ARE else pictures / 127.5 - 1.0, classes)
         model.save(args.folder / f"{name}.keras")
 
 
