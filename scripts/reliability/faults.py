@@ -11,7 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from scene import CAMERA, STEADY, Scene
+from rtsp_server import SPOILED
+from scene import CAMERA, RTSP, STEADY, Scene
 
 STUCK_S = 90.0
 SAY_S = 5.0
@@ -24,6 +25,7 @@ class Fault(NamedTuple):
     name: str
     cause: Callable[[Scene, Random], Outcome]
     needs_small_disk: bool = False
+    needs_rtsp: bool = False
 
 
 def _until_arrived(scene: Scene, since_s: float, stream: str = STEADY) -> float:
@@ -161,15 +163,52 @@ def camera_killed(scene: Scene, chance: Random) -> Outcome:
     return _camera(scene, chance, scene.camera.kill, scene.camera.start)
 
 
-def _camera(scene: Scene, chance: Random, take: Callable[[], None], give: Callable[[], None]) -> Outcome:
-    """Also tell how many predictions of the other source came meanwhile: one dead source must not slow another."""
+def rtsp_frozen(scene: Scene, chance: Random) -> Outcome:
+    assert scene.rtsp is not None
+    send = scene.rtsp.send
+    return _camera(scene, chance, lambda: send(signal.SIGSTOP), lambda: send(signal.SIGCONT), stream=RTSP)
+
+
+def rtsp_killed(scene: Scene, chance: Random) -> Outcome:
+    assert scene.rtsp is not None
+    return _camera(scene, chance, scene.rtsp.kill, scene.rtsp.start, stream=RTSP)
+
+
+def rtsp_spoiled(scene: Scene, chance: Random) -> Outcome:
+    """Let the packets be garbage, cut short, or noise between them, for some seconds."""
+    assert scene.rtsp is not None
+    spoil, packets = scene.rtsp.spoil, chance.choice([name for name in SPOILED if name != "sound"])
+    recovered_s, more = _camera(scene, chance, lambda: spoil(packets), lambda: spoil("sound"), stream=RTSP)
+    return recovered_s, {"packets": packets, **more}
+
+
+def rtsp_resized(scene: Scene, chance: Random) -> Outcome:
+    """Change the size of the picture in the middle of the stream, to and fro; counted from the change back."""
+    assert scene.rtsp is not None
+    resize = scene.rtsp.resize
+    return _camera(scene, chance, lambda: resize(large=True), lambda: resize(large=False), stream=RTSP)
+
+
+def _camera(
+    scene: Scene, chance: Random, take: Callable[[], None], give: Callable[[], None], *, stream: str = CAMERA
+) -> Outcome:
+    """Also tell how many predictions of the steady source came meanwhile: one dead source must not slow another.
+
+    ``states``: what was said of the stream over MQTT meanwhile; for a stream that was away it ends with ``online``.
+    """
     take()
     at_s = time.time()
     time.sleep(chance.uniform(1.0, 12.0))
     away_s = time.time() - at_s
     meanwhile = scene.predicted_since(at_s)[STEADY]
     give()
-    return _until_arrived(scene, time.time(), CAMERA), {"other_fps": round(meanwhile / away_s, 1)}
+    recovered_s = _until_arrived(scene, time.time(), stream)
+    more: dict[str, Any] = {"other_fps": round(meanwhile / away_s, 1)}
+    if states := scene.states_since(stream, at_s):
+        said = f"online of {stream}"
+        scene.wait(lambda: scene.states_since(stream, at_s)[-1] == "online", timeout_s=STUCK_S, what=said)
+        more["states"] = states
+    return recovered_s, more
 
 
 FAULTS = (
@@ -187,4 +226,8 @@ FAULTS = (
     Fault("device lost", device_lost),
     Fault("camera frozen", camera_frozen),
     Fault("camera killed", camera_killed),
+    Fault("RTSP camera frozen", rtsp_frozen, needs_rtsp=True),
+    Fault("RTSP camera killed", rtsp_killed, needs_rtsp=True),
+    Fault("RTSP packets spoiled", rtsp_spoiled, needs_rtsp=True),
+    Fault("RTSP picture resized", rtsp_resized, needs_rtsp=True),
 )

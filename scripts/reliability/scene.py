@@ -1,6 +1,8 @@
 """Everything a chaos run is made of: broker, wire, camera, disk, delegate, the daemon, its ledger and its reader."""
 
 import contextlib
+import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,10 +16,11 @@ import stand
 from account import CONNECTED_S, DISCONNECTED_S, Entry, Kill, entry_of, read_ledger
 from native_libraries import build_fake_edgetpu
 from real_broker import free_port
+from rtsp_server import RtspCamera
 from wire import Wire
 
 DISK_MIB = 8
-CAMERA, STEADY = "camera0", "steady"
+CAMERA, STEADY, RTSP = "camera0", "steady", "rtsp"
 INVOKE_TIMEOUT_S = 2.0
 FPS = 10.0
 
@@ -109,6 +112,10 @@ class Scene:
             {"type": "video_stream", "name": CAMERA, "url": self.camera.url, "timeout_s": 3.0},
             {"type": "demo", "name": STEADY, "fps": FPS, "size": [160, 120]},
         ]
+        self.rtsp = RtspCamera(folder, free_port()) if shutil.which("ffmpeg") else None
+        if self.rtsp is not None:
+            sources.append({"type": "video_stream", "name": RTSP, "url": self.rtsp.url, "timeout_s": 3.0})
+        self.streams = {str(source["name"]) for source in sources}
         config = stand.write_config(
             folder / "chaos.toml",
             broker_url=f"mqtt://127.0.0.1:{self.wire.port}",
@@ -124,12 +131,14 @@ class Scene:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         try:
-            with stand.ended(self.daemon, self.broker, self.camera):
+            cameras = [self.camera] if self.rtsp is None else [self.camera, self.rtsp]
+            with stand.ended(self.daemon, self.broker, *cameras):
                 self.broker.start()
-                self.camera.start()
+                for camera in cameras:
+                    camera.start()
                 self.record = stand.Record(self.broker.port)
                 self.daemon.start()
-                self.wait(lambda: {CAMERA, STEADY} <= self.streams_since(0.0), timeout_s=60, what="both streams")
+                self.wait(lambda: self.streams <= self.streams_since(0.0), timeout_s=60, what="all streams")
                 yield
         finally:
             if self.record is not None:
@@ -166,7 +175,7 @@ class Scene:
 
     def predicted_since(self, since_s: float) -> dict[str, int]:
         """Return how many predictions of each stream the ledger has since a wall time."""
-        found = {CAMERA: 0, STEADY: 0}
+        found = dict.fromkeys(self.streams, 0)
         for entry in self._newest():
             if entry.handed_s > since_s:
                 found[entry.key.stream] += 1
@@ -182,6 +191,13 @@ class Scene:
         """Tell whether everything in the ledger so far has arrived or been acknowledged, but for the last moments."""
         stats = self.record.latest("stats") if self.record else None
         return bool(stats) and stats["broker"]["connected"] and stats["outbox"]["bytes"] == 0
+
+    def states_since(self, stream: str, since_s: float) -> list[str]:
+        """Return what was said of a stream's state after a wall time, in order."""
+        assert self.record is not None
+        wanted = f"/{stream}/status"
+        said = [body for at_s, topic, body in self.record.messages if at_s > since_s and topic.endswith(wanted)]
+        return [json.loads(body)["state"] for body in said]
 
     def outbox_error(self) -> str | None:
         assert self.record is not None

@@ -1,6 +1,7 @@
 """A camera on the network that freezes or dies and comes back, beside one that goes on: through the command."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from real_broker import Mosquitto, Subscriber, eventually, free_port
+from rtsp_server import RtspCamera
 
 pytest.importorskip("av")
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -91,6 +93,10 @@ def await_state(listener: Subscriber, wanted: str) -> None:
     listener.wait_for(lambda _: states(listener)[-1:] == [wanted], timeout_s=PATIENCE_S, what=f"net {wanted}")
 
 
+def await_trouble(listener: Subscriber) -> None:
+    listener.wait_for(lambda _: states(listener)[-1:] != ["online"], timeout_s=PATIENCE_S, what="the word of it")
+
+
 @pytest.mark.parametrize("way", ["frozen", "killed"])
 def test_a_camera_that_dies_is_said_and_taken_again_and_slows_no_other(
     way: str, camera: CameraProcess, watch: Callable[..., Subscriber]
@@ -99,8 +105,47 @@ def test_a_camera_that_dies_is_said_and_taken_again_and_slows_no_other(
     more_of(listener, "net", 3)
     await_state(listener, "online")
     camera.send(signal.SIGSTOP) if way == "frozen" else camera.end()
-    listener.wait_for(lambda _: states(listener)[-1:] != ["online"], timeout_s=PATIENCE_S, what="the word of it")
+    await_trouble(listener)
     more_of(listener, "steady", FRAMES)
     camera.send(signal.SIGCONT) if way == "frozen" else camera.start()
     more_of(listener, "net", 3)
     await_state(listener, "online")
+
+
+@pytest.fixture
+def rtsp(tmp_path: Path) -> Iterator[RtspCamera]:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    made = RtspCamera(tmp_path, free_port())
+    made.start()
+    yield made
+    made.kill()
+
+
+def test_an_rtsp_camera_may_send_anything_and_slows_no_other(
+    rtsp: RtspCamera, watch: Callable[..., Subscriber]
+) -> None:
+    listener = watch(rtsp.url)
+    more_of(listener, "net", 3)
+    await_state(listener, "online")
+    rtsp.resize(large=True)
+    more_of(listener, "net", 12)
+    for packets in ("garbage", "truncated", "noise"):
+        rtsp.spoil(packets)
+        more_of(listener, "steady", FRAMES)
+        rtsp.spoil("sound")
+        more_of(listener, "net", 3)
+        await_state(listener, "online")
+    rtsp.send(signal.SIGSTOP)
+    await_trouble(listener)
+    more_of(listener, "steady", FRAMES)
+    rtsp.send(signal.SIGCONT)
+    more_of(listener, "net", 3)
+    await_state(listener, "online")
+    rtsp.kill()
+    await_trouble(listener)
+    more_of(listener, "steady", FRAMES)
+    rtsp.start()
+    more_of(listener, "net", 3)
+    await_state(listener, "online")
+    assert all(payload.count(b"hunter2") == 0 for payload in listener.on("edge-infer/two/net/status"))

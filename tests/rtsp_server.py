@@ -1,9 +1,14 @@
 """An RTSP camera for tests: TCP interleaved, Basic authentication; ffmpeg makes the RTP packets it passes on.
 
-``rtsp_server.py CLIP PORT`` serves one to ``me`` with ``hunter2`` in a process of its own, until its input ends.
+``rtsp_server.py CLIP PORT`` serves one to ``me`` with ``hunter2`` in a process of its own, until its input ends. Each
+line of input changes what it does: ``clip FILE``, or what becomes of the packets (``SPOILED``).
 """
 
 import base64
+import contextlib
+import os
+import random
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +16,20 @@ import threading
 import time
 from pathlib import Path
 from typing import Self
+
+
+def _interleaved(packet: bytes) -> bytes:
+    return b"$\0" + len(packet).to_bytes(2, "big") + packet
+
+
+RTP_HEADER_BYTES = 12
+SPOILED = {
+    "sound": _interleaved,
+    "garbage": lambda packet: _interleaved(packet[:RTP_HEADER_BYTES] + random.randbytes(len(packet))),
+    "truncated": lambda packet: _interleaved(packet[: len(packet) // 2]),
+    "noise": lambda packet: random.randbytes(len(packet)),
+}
+"""What goes to the client for an RTP packet, by name."""
 
 
 class RtspServer:
@@ -24,15 +43,25 @@ class RtspServer:
         self._rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._rtp.bind(("127.0.0.1", 0))
         self._rtp.settimeout(0.1)
+        self.packets = "sound"
         self._client: socket.socket | None = None
         self._ffmpeg: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._accept), threading.Thread(target=self._forward)]
 
     def __enter__(self) -> Self:
-        sdp_file = self._clip.with_suffix(".sdp")
+        self.play(self._clip)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def play(self, clip: Path) -> None:
+        """Serve ``clip`` from now on, to whoever is connected too."""
+        self._end_ffmpeg()
+        sdp_file = clip.with_suffix(".sdp")
+        sdp_file.unlink(missing_ok=True)
         target = f"rtp://127.0.0.1:{self._rtp.getsockname()[1]}"
-        command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(self._clip), "-c", "copy"]
+        command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy"]
         self._ffmpeg = subprocess.Popen(
             [*command, "-f", "rtp", "-sdp_file", str(sdp_file), target],
             stdin=subprocess.DEVNULL,
@@ -43,9 +72,11 @@ class RtspServer:
             time.sleep(0.02)
         lines = [line for line in sdp_file.read_text().splitlines() if not line.startswith("SDP:")]
         self._sdp = "\r\n".join([*lines, "a=control:track1", ""])
-        for thread in self._threads:
-            thread.start()
-        return self
+
+    def _end_ffmpeg(self) -> None:
+        if self._ffmpeg is not None:
+            self._ffmpeg.kill()
+            self._ffmpeg.wait()
 
     def hang_up(self) -> None:
         """Close the client's connection."""
@@ -54,9 +85,7 @@ class RtspServer:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        assert self._ffmpeg is not None
-        self._ffmpeg.kill()
-        self._ffmpeg.wait()
+        self._end_ffmpeg()
         self._listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
@@ -120,12 +149,83 @@ class RtspServer:
             if client is None:
                 continue
             try:
-                client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+                client.sendall(SPOILED[self.packets](packet))
             except OSError:
                 self._client = None
 
 
+class RtspCamera:
+    """Such a server in a process of its own with two clips of different sizes, to be frozen, killed and spoiled."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.url = f"rtsp://me:hunter2@127.0.0.1:{port}/live"
+        self._port = port
+        self._clips = [self._clip(folder, size) for size in ("320x240", "640x352")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def _clip(folder: Path, size: str) -> Path:
+        clip = folder / f"{size}.mp4"
+        picture = ["-f", "lavfi", "-i", f"testsrc=size={size}:rate=10", "-frames:v", "100"]
+        # What a decoder must know of the size stands before each key frame.
+        coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "10"]
+        coded += ["-x264-params", "repeat-headers=1", str(clip)]
+        subprocess.run(["ffmpeg", "-y", "-loglevel", "error", *picture, *coded], check=True, stdin=subprocess.DEVNULL)
+        return clip
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start it with the smaller clip and wait until it can be asked."""
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(self._clips[0]), str(self._port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # ffmpeg is killed and frozen with it
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server and its ffmpeg."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End both with SIGKILL; may be called twice."""
+        if self._process is not None:
+            self.send(signal.SIGKILL)
+            self._process.communicate()
+            self._process = None
+
+    def spoil(self, packets: str) -> None:
+        """Let the packets be one of ``SPOILED`` from now on."""
+        self._order(packets)
+
+    def resize(self, *, large: bool) -> None:
+        """Change the size of the picture in the middle of the stream."""
+        self._order(f"clip {self._clips[large]}")
+
+    def _order(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
+
+
+def main() -> None:
+    with RtspServer(Path(sys.argv[1]), user="me", password="hunter2", port=int(sys.argv[2])) as server:
+        with contextlib.suppress(BrokenPipeError):
+            print("ready", flush=True)
+        for line in sys.stdin:
+            word, _, path = line.strip().partition(" ")
+            if word == "clip":
+                server.play(Path(path))
+            else:
+                server.packets = word
+
+
 if __name__ == "__main__":
-    with RtspServer(Path(sys.argv[1]), user="me", password="hunter2", port=int(sys.argv[2])):
-        print("ready", flush=True)
-        sys.stdin.read()
+    main()
