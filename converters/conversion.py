@@ -226,6 +226,7 @@ class _Conversion:
             places = ", ".join(repr(name) for name in in_float[:_NAMED_AT_MOST])
             share = f"{len(in_float)} of {len(parsed.operators)} operators"
             self._warnings.append(f"{share} still compute in float, which is slower: {places}")
+        self._warnings += verdict.doubts
         if verdict.class_entropy_bits is not None and verdict.class_entropy_bits < _TOLD_APART_BITS:
             self._warnings.append("the float model gives nearly always the same class: the agreement says little")
         return ConversionResult(

@@ -1,5 +1,6 @@
 """The gate: what an artifact must show before it is handed over. Pure functions of arrays."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,10 @@ from converters.precision import PrecisionDifference
 
 LOWEST_SQNR_DB: Final = 20.0
 LOWEST_AGREEMENT: Final = 0.95
+FEW_SAMPLES: Final = 40
+"""Of fewer than these, one that falls to another class moves the share by more than half of what is forgiven."""
+_CONFIDENCE_Z: Final = 1.959964
+"""Two-sided 95 % of the normal distribution."""
 LARGEST_LOSS: Final = 0.01
 """Of accuracy, beyond the interval: a share, 0.01 is one point."""
 SAME_NETWORK_DB: Final = 90.0
@@ -43,6 +48,8 @@ class Verdict:
     precision: PrecisionDifference | None = None
     """Mean average precision, where labelled boxes were given."""
     failures: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    """What so few samples cannot tell; it does not fail."""
 
     @property
     def passed(self) -> bool:
@@ -76,10 +83,14 @@ def judge(
         if output.sqnr_db < LOWEST_SQNR_DB
     ]
     agreed = entropy = accuracy = errors = None
+    doubts: list[str] = []
     if classifier:
         agreed, entropy = agreement(reference[0], other[0]), class_entropy_bits(reference[0])
         if agreed < LOWEST_AGREEMENT:
-            failures.append(f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted")
+            doubt = _doubt(agreed, len(reference[0]))
+            refusal = f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted"
+            doubts += [doubt] if doubt else []
+            failures += [] if doubt else [refusal]
     targets = _class_ids(targets) if classifier and targets is not None else targets
     if targets is not None and targets.dtype.kind in "iu":
         accuracy = paired_difference(top1(reference[0]) == targets, top1(other[0]) == targets)
@@ -96,7 +107,30 @@ def judge(
         mean_squared_error=errors,
         precision=precision,
         failures=tuple(failures),
+        doubts=tuple(doubts),
     )
+
+
+def _doubt(agreed: float, count: int) -> str:
+    """Return what to say where so few samples cannot tell a share from the least one wanted; empty where they can."""
+    low, high = share_interval(agreed, count)
+    if count >= FEW_SAMPLES or high < LOWEST_AGREEMENT:
+        return ""
+    return (
+        f"the same best class for {agreed:.0%} of only {count} samples (95 %: {low:.0%} to {high:.0%}), which does not "
+        f"tell it from the {LOWEST_AGREEMENT:.0%} wanted: give more samples, {FEW_SAMPLES} at least"
+    )
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was found in ``count`` samples.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
+    """
+    z2 = _CONFIDENCE_Z**2 / count
+    middle = (share + z2 / 2.0) / (1.0 + z2)
+    half = math.sqrt(share * (1.0 - share) * z2 + z2**2 / 4.0) / (1.0 + z2)
+    return middle - half, middle + half
 
 
 def _class_ids(targets: Array) -> Array:

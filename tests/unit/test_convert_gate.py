@@ -116,3 +116,32 @@ def test_labels_may_be_numbers_or_one_hot_rows(targets: np.ndarray) -> None:
 def test_values_are_scored_by_their_mean_squared_error() -> None:
     verdict = gate.judge(["v"], [np.ones((2, 3))], [np.zeros((2, 3))], classifier=False, targets=np.ones((2, 3)))
     assert verdict.mean_squared_error == (0.0, 1.0)
+
+
+def near_ties(total: int, fallen: int) -> gate.Verdict:
+    """The verdict over ``total`` samples of which ``fallen`` got a second class that is a little better."""
+    best = scores([number % 4 for number in range(total)])
+    second = np.roll(best, 1, axis=1)
+    before = best + 0.99 * second
+    after = before + 0.02 * second * (np.arange(total) < fallen)[:, None]
+    return gate.judge(["out"], [before], [after], classifier=True)
+
+
+@pytest.mark.parametrize(
+    ("total", "fallen", "passed", "doubted"),
+    [(20, 0, True, False), (20, 2, True, True), (20, 8, False, False), (4, 1, True, True), (100, 7, False, False)],
+)
+def test_few_samples_near_the_mark_are_a_doubt_and_no_refusal(
+    total: int, fallen: int, passed: bool, doubted: bool
+) -> None:
+    verdict = near_ties(total, fallen)
+    assert verdict.agreement == pytest.approx(1 - fallen / total)
+    assert verdict.passed == passed
+    assert bool(verdict.doubts) == doubted
+    if doubted:
+        assert "give more samples, 40 at least" in verdict.doubts[0]
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    assert gate.share_interval(0.9, 20) == pytest.approx((0.699, 0.972), abs=5e-4)
+    assert gate.share_interval(1.0, 59)[1] == pytest.approx(1.0)
