@@ -1,13 +1,11 @@
 """From a trained model to an artifact that has proved itself, step by step."""
 
-import hashlib
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from converters import artifact, calibration, disk, edgetpu, older_runtime, preprocessing
+from converters import artifact, calibration, disk, edgetpu, handover, older_runtime, preprocessing
 from converters.arrays import Array, read_array
 from converters.box_labels import found_boxes
 from converters.calibration import Plan
@@ -15,22 +13,22 @@ from converters.child import Child, StepReport
 from converters.comparison import arranged
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict, judge
+from converters.handover import Handover
 from converters.older_runtime import OlderRuntime
 from converters.options import CALIBRATED, Options
 from converters.precision import Boxes, PrecisionDifference, compare_precision
 from converters.progress import Progress, silent
-from converters.provenance import accuracy_facts, provenance_facts, source_sha256
+from converters.provenance import source_sha256
 from converters.quantization import Attempt, Quantization
 from converters.readers import refuse_absent
-from converters.rescue.recipe import Candidate, LayerError, TensorRange
 from converters.result import Calibration, ConversionResult, GateError
 from converters.sample_pool import Feeder
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
-from converters.tensor_model import feeder, input_statistics, reads_back
+from converters.stages import Judged, Source
+from converters.tensor_model import feeder
 from edge_runtime.errors import EdgeRuntimeError, ModelError
 from edge_runtime.model_file import parse_model, read_model
-from edge_runtime.types import ModelSpec
 
 _NAMED_AT_MOST: Final = 3
 _TOLD_APART_BITS: Final = 0.2
@@ -56,43 +54,6 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
         raise EdgeRuntimeError(disk.full()) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The source, converted to float and proven to be the same network, and what it says of the samples."""
-
-    path: Path
-    """The float ``.tflite``."""
-    spec: ModelSpec
-    preprocessing: str
-    plan: Plan
-    names: list[str]
-    """The source's names of the outputs, in the order of the ``.tflite``."""
-    outputs: list[Array]
-    """Of the compared samples, in the order and layout of the ``.tflite``."""
-    layout: dict[str, Any]
-    sqnr_db: float
-
-    @property
-    def classifier(self) -> bool:
-        """Whether the answer is the best of one row of scores."""
-        return self.spec.task in {"classify", "audio"} and len(self.names) == 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A quantised network and what was measured of it."""
-
-    path: Path
-    outputs: list[Array]
-    """Of the compared samples."""
-    clipped: float
-    verdict: Verdict
-    ranges: tuple[TensorRange, ...]
-    layer_errors: tuple[LayerError, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
-    older_runtime: OlderRuntime | None = None
-
-
 class _Conversion:
     """One conversion on its way; everything in ``folder`` goes away at the end."""
 
@@ -108,7 +69,8 @@ class _Conversion:
     def run(self) -> ConversionResult:
         source = self._convert()
         judged = self._quantize(source)
-        verdict, outputs = judged.verdict, judged.outputs
+        verdict = judged.verdict
+        work = Handover(self._options, self._kind, source, self._folder, self._progress)
         network = judged.path.read_bytes()
         result = self._result(source, network, judged)
         if self._options.edgetpu:
@@ -117,13 +79,13 @@ class _Conversion:
             result = replace(result, edgetpu=EdgeTpu(before, after))
         if not verdict.passed and not self._options.force:
             refused = replace(result, output=None)
-            self._report(refused, source, outputs, judged.path)
+            handover.report(work, refused, judged)
             raise GateError(f"not written: {'; '.join(verdict.failures)}; --force writes it all the same", refused)
-        result = self._write(result, source, network)
-        self._report(result, source, outputs, judged.path)
+        result = handover.write(work, result, network)
+        handover.report(work, result, judged)
         return result
 
-    def _convert(self) -> _Source:
+    def _convert(self) -> Source:
         options = self._options
         self._progress(f"converting to float ({self._kind})")
         with convert_source(options, kind=self._kind, folder=self._folder) as model:
@@ -135,7 +97,7 @@ class _Conversion:
             self._progress("running the source")
             arrangement = model.check(plan.compared)
             self._steps.append(model.report)
-            return _Source(
+            return Source(
                 path=model.path,
                 spec=spec,
                 preprocessing=said,
@@ -146,11 +108,11 @@ class _Conversion:
                 sqnr_db=model.sqnr_db,
             )
 
-    def _quantize(self, source: _Source) -> _Judged:
+    def _quantize(self, source: Source) -> Judged:
         """Quantise and judge, one way after the other until one passes; the last one counts."""
         if self._options.quantize == "none":
             return self._judge(source, Attempt(source.path))
-        judged: _Judged | None = None
+        judged: Judged | None = None
         with Quantization(
             self._options,
             source=source.path,
@@ -169,12 +131,12 @@ class _Conversion:
             self._steps[-1:-1] = work.reports
         return judged
 
-    def _judge(self, source: _Source, attempt: Attempt) -> _Judged:
+    def _judge(self, source: Source, attempt: Attempt) -> Judged:
         outputs, clipped = self._measure(attempt.path, source.plan)
-        judged = _Judged(attempt.path, outputs, clipped, self._verdict(source, outputs), attempt.ranges)
+        judged = Judged(attempt.path, outputs, clipped, self._verdict(source, outputs), attempt.ranges)
         return self._judged_in_older_runtime(source, judged) if self._older_python is not None else judged
 
-    def _verdict(self, source: _Source, outputs: list[Array]) -> Verdict:
+    def _verdict(self, source: Source, outputs: list[Array]) -> Verdict:
         targets = source.plan.compared.targets
         boxes = targets is not None and targets.dtype == object
         return judge(
@@ -186,7 +148,7 @@ class _Conversion:
             precision=self._precision(source, outputs) if boxes else None,
         )
 
-    def _judged_in_older_runtime(self, source: _Source, judged: _Judged) -> _Judged:
+    def _judged_in_older_runtime(self, source: Source, judged: Judged) -> Judged:
         """Run the artifact in tflite-runtime as well; what fails there fails."""
         self._progress("running the artifact in tflite-runtime")
         assert self._older_python is not None
@@ -201,7 +163,7 @@ class _Conversion:
         verdict = replace(judged.verdict, failures=judged.verdict.failures + failures)
         return replace(judged, verdict=verdict, older_runtime=older)
 
-    def _precision(self, source: _Source, outputs: list[Array]) -> PrecisionDifference:
+    def _precision(self, source: Source, outputs: list[Array]) -> PrecisionDifference:
         """Return the mean average precision of both, with boxes as the device makes them of outputs."""
         pictures = source.plan.compared.targets
         assert pictures is not None
@@ -218,7 +180,7 @@ class _Conversion:
             self._steps.append(child.report)
         return [read_array(output) for output in reply["outputs"]], float(reply["clipped"])
 
-    def _result(self, source: _Source, network: bytes, judged: _Judged) -> ConversionResult:
+    def _result(self, source: Source, network: bytes, judged: Judged) -> ConversionResult:
         options, verdict = self._options, judged.verdict
         parsed = parse_model(network, "the artifact")
         in_float = artifact.float_operators(parsed)
@@ -251,86 +213,6 @@ class _Conversion:
             layer_errors=judged.layer_errors,
             candidates=judged.candidates,
         )
-
-    def _report(self, result: ConversionResult, source: _Source, outputs: list[Array], path: Path) -> None:
-        if self._options.report is None:
-            return
-        from converters.report.evidence import Evidence, measure_speed
-        from converters.report.page import page
-
-        self._progress("writing the report")
-        compared = source.plan.compared
-        evidence = Evidence(
-            spec=source.spec,
-            samples=read_array(compared.path),
-            names=source.names,
-            source=source.outputs,
-            artifact=outputs,
-            targets=compared.targets,
-            speed=measure_speed(source.path, path, folder=self._folder),
-        )
-        artifact.write_whole(self._options.report, page(result, evidence).encode())
-
-    def _write(self, result: ConversionResult, source: _Source, network: bytes) -> ConversionResult:
-        self._progress("writing")
-        manifest = artifact.build_manifest(
-            source.spec,
-            reference=_reference(source),
-            provenance=provenance_facts(self._options, result, kind=self._kind),
-            accuracy=accuracy_facts(result),
-        )
-        seen = source.plan.calibration
-
-        def described(model: bytes) -> bytes:
-            return artifact.describe(model, source.spec, manifest, output_names=source.names, seen=seen)
-
-        content = described(network)
-        trial = self._folder / "artifact.tflite"
-        trial.write_bytes(content)
-        if not reads_back(trial, source.spec, manifest):
-            raise ModelError("the artifact does not read back as it was described; this is a fault of edge-convert")
-        result = self._compile(result, network, described)
-        artifact.write_whole(self._options.output, content)
-        return replace(result, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-
-    def _compile(
-        self, result: ConversionResult, network: bytes, described: Callable[[bytes], bytes]
-    ) -> ConversionResult:
-        """Compile for an Edge TPU where that was asked for and the compiler is here; it drops the metadata."""
-        program = edgetpu.compiler()
-        if result.edgetpu is None or not result.edgetpu.after.mapped:
-            return result
-        if program is None:
-            missing = f"{edgetpu.COMPILER} is not on PATH (x86-64 Linux only): not compiled, only checked"
-            return replace(result, warnings=(*result.warnings, missing))
-        self._progress(f"compiling for the Edge TPU ({edgetpu.COMPILER})")
-        compiled = edgetpu.compile_network(network, program=program, folder=self._folder)
-        if compiled is None:
-            nothing = f"{edgetpu.COMPILER} mapped no operator: there is no model for the Edge TPU"
-            return replace(result, warnings=(*result.warnings, nothing))
-        artifact.write_whole(self._options.edgetpu_output, described(compiled.content))
-        found = replace(
-            result.edgetpu,
-            output=self._options.edgetpu_output,
-            compiler=compiled.version,
-            rows=compiled.rows,
-            cached_bytes=compiled.cached_bytes,
-            streamed_bytes=compiled.streamed_bytes,
-        )
-        return replace(result, edgetpu=found)
-
-
-def _reference(source: _Source) -> dict[str, Any]:
-    """Return the statistics by which a device can tell later that its inputs or answers have drifted."""
-    spec, seen = source.spec, source.plan.calibration
-    samples = read_array(seen.path) if seen else None
-    outputs = zip(source.names, source.outputs, strict=True)
-    return {
-        "samples": seen.count if seen else 0,
-        "inputs": [] if samples is None else input_statistics(spec, samples),
-        "compared_samples": len(source.outputs[0]),
-        "outputs": [artifact.statistics(name, values) for name, values in outputs],
-    }
 
 
 def _seen(plan: Plan, clipped: float) -> Calibration | None:
