@@ -1,5 +1,6 @@
 """The file that is handed over: the network, what it is, and how it gets to the disk whole or not at all."""
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -104,17 +105,19 @@ def describe(
 
 def statistics(name: str, values: Array) -> dict[str, Any]:
     """Return what is kept of a tensor over the calibration samples, to tell drift later."""
-    numbers = np.asarray(values, np.float64)
-    numbers = numbers[np.isfinite(numbers)]
-    if not numbers.size:
+    count, mean, squares, low, high = 0, 0.0, 0.0, math.inf, -math.inf
+    for row in values:  # a hundred pictures as float64 at once would be 120 MB
+        numbers = row[np.isfinite(row)].astype(np.float64)
+        if not numbers.size:
+            continue
+        off = float(numbers.mean()) - mean
+        total = count + numbers.size
+        squares += float(numbers.var()) * numbers.size + off**2 * count * numbers.size / total
+        mean += off * numbers.size / total
+        count, low, high = total, min(low, float(numbers.min())), max(high, float(numbers.max()))
+    if not count:
         return {"name": name}
-    return {
-        "name": name,
-        "min": float(numbers.min()),
-        "max": float(numbers.max()),
-        "mean": float(numbers.mean()),
-        "std": float(numbers.std()),
-    }
+    return {"name": name, "min": low, "max": high, "mean": mean, "std": math.sqrt(squares / count)}
 
 
 def float_operators(model: ModelFile) -> list[str]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from converters.comparison import SAME_DB
 from converters.steps import observer
 from edge_runtime.analysis.operator_names import operator_name
@@ -58,9 +56,10 @@ def measure(wanted: bytes, got: bytes, samples: str | Path) -> dict[str, Noise]:
     both = zip(observer.runs(wanted, samples), observer.runs(got, samples), strict=True)
     for read, read_other in itertools.islice(both, _MOST_COMPARED):
         for name, values_of in others.items():
-            right = read(names[name]).astype(np.float64)
-            found[name].signal += float(np.sum(right**2))
-            found[name].noise += float(np.sum((values_of(read_other) - right) ** 2))
+            right = read(names[name]).reshape(-1)
+            error = values_of(read_other).reshape(-1) - right
+            found[name].signal += float(right @ right)
+            found[name].noise += float(error @ error)
     return found
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from converters import calibration
+from converters import artifact, calibration
 from converters.options import Options
 from converters.readers import open_labelled_pool, open_pool
 from converters.sample_pool import Feeder, Pool, draw, spread
@@ -199,3 +199,13 @@ def test_random_inputs_reach_over_the_whole_range(tmp_path: Path) -> None:
     drawn = draw(pool, range(pool.count), tmp_path / "x.npy")
     assert drawn.low == pytest.approx(0.0, abs=0.02)
     assert drawn.high == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_statistics_of_samples_are_those_of_all_their_values_at_once() -> None:
+    values = np.random.default_rng(5).normal(3.0, 2.0, (7, 4, 4, 3)).astype(np.float32)
+    values[2, 0, 0, 0] = np.nan
+    kept = values[np.isfinite(values)].astype(np.float64)
+    found = artifact.statistics("x", values)
+    assert (found["min"], found["max"]) == (kept.min(), kept.max())
+    assert (found["mean"], found["std"]) == pytest.approx((kept.mean(), kept.std()))
+    assert artifact.statistics("x", np.full((2, 3), np.nan)) == {"name": "x"}
