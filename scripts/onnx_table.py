@@ -10,7 +10,7 @@ from typing import Any, Final
 
 Row = Mapping[str, Any]
 _START: Final = "<!-- measured: written by scripts/onnx_operators -->"
-_KINDS: Final = ("passed", "refused", "wrong", "runtime", "failed")
+_KINDS: Final = ("passed", "refused", "wrong", "runtime", "beyond", "failed")
 _PACKAGES: Final = ("onnx", "onnxruntime", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "numpy")
 
 
@@ -40,8 +40,8 @@ def _read(path: Path) -> list[Row]:
 
 def _shares(found: Mapping[str, Sequence[Row]], open_ended: Sequence[Row]) -> str:
     lines = [
-        "| | cases | passed | refused | wrong | as onnxruntime | failed |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| | cases | passed | refused | wrong | as onnxruntime | beyond int8 | failed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     float_rows, int8_rows = found["none"], found["int8"]
     for title, rows in (

@@ -92,7 +92,9 @@ def _static(work: Any, bits: int, *, integer_ends: bool) -> None:
     # The kernel of BATCH_MATMUL reads one scale only: with one per channel a GRU came out at -0.1 dB.
     _one_scale(work, names.BATCH_MATMUL, bits)
     # A divisor in 8 bits may round to 0, which the kernel refuses: that of a layer norm did.
-    work.update_quantization_recipe(".*", names.DIV, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    # PADV2, of which the quantiser knows too little, is put in int8 behind it.
+    for kind in (names.DIV, names.PADV2):
+        work.update_quantization_recipe(".*", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if not integer_ends:
         for end in (names.INPUT, names.OUTPUT):
             work.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)

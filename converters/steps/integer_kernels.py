@@ -11,12 +11,12 @@ import numpy as np
 
 from converters.steps.repairs import packed
 
-_DEQUANTIZE, _QUANTIZE, _MUL, _NEG, _PRELU = 6, 114, 18, 59, 54
+_DEQUANTIZE, _QUANTIZE, _MUL, _NEG, _PRELU, _PADV2 = 6, 114, 18, 59, 54, 60
 _INT8, _FLOAT = 9, 0
 _OWN_SCALE: Final = {21: 2, 98: 2, _PRELU: 1, 111: 1, 47: 2, 101: 2, 152: 1}
 """RELU6, LEAKY_RELU, PRELU, ELU, EXP, ABS, RELU_0_TO_1: the version that has int8 with an output scale of its own."""
-_SAME_SCALE: Final = {5: 2, 37: 2, 38: 2, 69: 2, 70: 1, 43: 1, 82: 2}
-"""DEPTH_TO_SPACE, BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND, TILE, EXPAND_DIMS, SQUEEZE, REDUCE_MAX: values stay."""
+_SAME_SCALE: Final = {5: 2, 37: 2, 38: 2, 69: 2, 70: 1, 43: 1, 82: 2, _PADV2: 2}
+"""DEPTH_TO_SPACE, BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND, TILE, EXPAND_DIMS, SQUEEZE, REDUCE_MAX, PADV2: values stay."""
 
 
 def with_products(content: bytes) -> bytes:
@@ -73,6 +73,8 @@ def _in_int8(schema: Any, model: Any, operator: Any, limits: tuple[float, float]
         return False
     if code == _PRELU and not _quantized_slope(schema, model, operator):
         return False
+    if code == _PADV2 and not _quantized_padding(schema, model, operator, graph.tensors[source].quantization):
+        return False
     result = schema.TensorT()
     result.name, result.type, result.buffer = target.name + b"_int8", _INT8, 0
     result.shape, result.shapeSignature = target.shape, target.shapeSignature
@@ -110,14 +112,37 @@ def _quantized_slope(schema: Any, model: Any, operator: Any) -> bool:
         return False
     values = np.asarray(data, np.uint8).view(np.float32)
     scale = float(np.abs(values).max()) / 127.0 or 1.0
-    buffer, slope = schema.BufferT(), schema.TensorT()
-    buffer.data = np.rint(values / scale).astype(np.int8).view(np.uint8)
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = [scale], [0]
+    _add_constant(schema, model, operator, 1, np.rint(values / scale).astype(np.int8), quantization)
+    return True
+
+
+def _add_constant(schema: Any, model: Any, operator: Any, place: int, values: Any, quantization: Any) -> None:
+    """Let an operator read an int8 constant instead of the float one at ``place`` of its inputs."""
+    graph = model.subgraphs[0]
+    old = graph.tensors[operator.inputs[place]]
+    buffer, constant = schema.BufferT(), schema.TensorT()
+    buffer.data = values.view(np.uint8)
     model.buffers.append(buffer)
-    slope.name, slope.shape, slope.type, slope.buffer = old.name, old.shape, _INT8, len(model.buffers) - 1
-    slope.quantization = schema.QuantizationParametersT()
-    slope.quantization.scale, slope.quantization.zeroPoint = [scale], [0]
-    graph.tensors.append(slope)
-    operator.inputs = [int(operator.inputs[0]), len(graph.tensors) - 1]
+    constant.name, constant.shape, constant.type, constant.buffer = old.name, old.shape, _INT8, len(model.buffers) - 1
+    constant.quantization = quantization
+    graph.tensors.append(constant)
+    inputs = [int(index) for index in operator.inputs]
+    operator.inputs = [*inputs[:place], len(graph.tensors) - 1, *inputs[place + 1 :]]
+
+
+def _quantized_padding(schema: Any, model: Any, operator: Any, like: Any) -> bool:
+    """Give PADV2 its value in the scale of its input; false where that scale does not reach so far."""
+    graph = model.subgraphs[0]
+    old = graph.tensors[operator.inputs[2]]
+    data = model.buffers[old.buffer].data
+    if old.type != _FLOAT or data is None or not len(data):
+        return False
+    step = np.rint(np.asarray(data, np.uint8).view(np.float32) / like.scale[0]) + like.zeroPoint[0]
+    if (np.abs(step) > 128).any():
+        return False
+    _add_constant(schema, model, operator, 2, np.minimum(step, 127).astype(np.int8), like)
     return True
 
 

@@ -57,6 +57,9 @@ class _Watched:
         """Add what sample ``number`` gave."""
         self._rank = values.ndim
         low, high, total = (_by_channel(values, one) for one in (np.minimum, np.maximum, np.add))
+        if not np.isfinite(total).all():
+            values = _finite(values)
+            low, high, total = (_by_channel(values, one) for one in (np.minimum, np.maximum, np.add))
         mean = total / np.float32(values.size // total.size)
         flat = values.reshape(-1)
         if self._places is None:
@@ -85,6 +88,13 @@ def _by_channel(values: Array, reduced: np.ufunc) -> Array:
     if values.ndim > 2:
         values = reduced.reduce(values.reshape(-1, values.shape[-2] * channels), axis=0)
     return np.asarray(reduced.reduce(values.reshape(-1, channels), axis=0))
+
+
+def _finite(values: Array) -> Array:
+    """Return values with the numbers beside them for what is none (the logarithm of zero): int8 has no infinity."""
+    finite = np.isfinite(values)
+    known = values[finite] if finite.any() else np.zeros(1, values.dtype)
+    return np.nan_to_num(values, nan=float(known[0]), posinf=float(known.max()), neginf=float(known.min()))
 
 
 def runs(content: bytes, samples: str | Path) -> Iterator[Read]:
@@ -192,7 +202,7 @@ def _fed(value: Array, entry: dict[str, Any]) -> Array:
     """Return a float input as its type wants it."""
     scale, zero_point = entry["quantization"]
     if not scale:
-        return np.ascontiguousarray(value, np.float32)
+        return np.asarray(value, np.float32, order="C")  # and not ascontiguousarray, which gives a scalar an axis
     limits = np.iinfo(entry["dtype"])
     steps = np.clip(np.rint(value / scale) + zero_point, limits.min, limits.max)
     return np.asarray(steps, entry["dtype"])

@@ -112,6 +112,11 @@ def takes_pictures(shapes: Mapping[str, Shape], *, said: bool = True) -> bool:
     return said or min(height, width) >= _SMALLEST_PICTURE
 
 
+def channels_first(shapes: Mapping[str, Shape]) -> bool:
+    """Whether a picture's colours come before its rows, as ONNX has them; exports from TensorFlow keep them last."""
+    return next(iter(shapes.values()))[1] in {1, 3}
+
+
 def takes_anything(shapes: Mapping[str, Shape], *, said: bool = True) -> bool:
     """Whether nothing about the one input looks like a picture: its values are then taken as they are."""
     only = next(iter(shapes.values()))

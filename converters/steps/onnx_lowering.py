@@ -33,13 +33,15 @@ class Lowering:
     """Of the inputs, in the source's order."""
     turned: bool
     """Whether the converter may bring its inputs and outputs into the layout of pictures."""
+    fused: bool = False
+    """Whether onnxsim may fuse what belongs together first."""
 
 
 def lower(model: Any, how: Lowering) -> bytes:
     """Return the float ``.tflite``. Raises ModelError that names the operators that do not convert."""
     import onnx
 
-    plain = _simplified(prepare(model)) if how.turned else prepare(model)
+    plain = _simplified(prepare(model)) if how.fused else prepare(model)
     refused = unsupported(plain)
     if refused:
         raise ModelError(f"operators that do not convert: {'; '.join(refused[:_NAMED_AT_MOST])}; change this part")

@@ -9,7 +9,15 @@ import numpy as np
 from converters.arrays import Array, read_array, split_sample, write_arrays
 from converters.steps import counting
 from converters.steps.onnx_blame import first_wrong
-from converters.steps.onnx_inputs import Shape, fixed_inputs, import_onnx, load, takes_anything, takes_pictures
+from converters.steps.onnx_inputs import (
+    Shape,
+    channels_first,
+    fixed_inputs,
+    import_onnx,
+    load,
+    takes_anything,
+    takes_pictures,
+)
 from converters.steps.onnx_lowering import Lowering, NotConvertedError, lower, settled
 from converters.steps.onnx_source import Source
 from edge_runtime.errors import ModelError
@@ -49,7 +57,8 @@ class Session:
         self._model = model
         self._source = Source(model)
         pictures = takes_pictures(self._shapes, said=said)
-        self._how = Lowering(folder, self._shapes, turned=pictures or (window is not None and len(self._shapes) == 1))
+        turned = channels_first(self._shapes) if pictures else window is not None and len(self._shapes) == 1
+        self._how = Lowering(folder, self._shapes, turned=turned, fused=pictures or turned)
         inputs = trial_inputs(self._shapes)
         try:
             content = lower(model, self._how)

@@ -11,10 +11,11 @@ import numpy as np
 from converters.comparison import sqnr_db
 from converters.rescue import bias_correction, equalization
 from converters.rescue.network import FloatNetwork
-from converters.rescue.ranges import ChannelStatistics, Observed, chosen_range, clipped_share
+from converters.rescue.ranges import ChannelStatistics, Observed, clipped_share
 from converters.rescue.recipe import LayerError, Recipe, TensorRange
-from converters.steps import counting, integer_kernels, layer_noise, observer, repairs
+from converters.steps import counting, integer_kernels, layer_noise, masks, observer, repairs
 from converters.steps.ai_edge import quantized
+from converters.steps.limits import chosen_limits
 from edge_runtime.errors import ModelError
 
 _LEVELS: Final = {"int16x8": 65535}
@@ -37,7 +38,7 @@ class _Prepared:
         return {name: one.channels for name, one in self.seen.items() if one.channels is not None}
 
     def limits(self, recipe: Recipe, levels: int = 255) -> dict[str, tuple[float, float]]:
-        return {name: chosen_range(one, recipe.ranges, levels=levels) for name, one in self.seen.items()}
+        return chosen_limits(self.content, self.seen, recipe.ranges, levels=levels)
 
     def described(self, name: str, ends: tuple[float, float]) -> TensorRange:
         seen = self.seen[name]
@@ -100,6 +101,7 @@ class Session:
                 self._prepared[key] = _equalized(plain, samples)
             else:
                 content = repairs.with_signature(integer_kernels.with_products(Path(source).read_bytes()))
+                content = masks.with_small_masks(content, samples)
                 self._prepared[key] = _Prepared(content, observer.observe(content, samples))
         return self._prepared[key]
 
