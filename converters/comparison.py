@@ -13,6 +13,7 @@ SAME_DB: Final = 200.0
 """Reported for outputs that are equal, where the ratio is infinite."""
 _NOTHING: Final = 1e-6
 """So far from an output that is zero throughout is as good as zero: rounding of what cancels out."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _TIE: Final = 1e-6
 """Relative; float32 has about 7 digits."""
 _CONFIDENCE_Z: Final = 1.959964
@@ -48,9 +49,10 @@ def sqnr_db(reference: Array, other: Array) -> float:
     """Return the signal to quantisation noise ratio, ``10 log10(sum(r^2) / sum((r - o)^2))``, at most SAME_DB.
 
     Where the reference is no number (the logarithm of a negative one) or infinite, the other must be the same, and only
-    the rest is compared. Outputs that are not finite where the reference is have no ratio: -SAME_DB.
+    the rest is compared; float32's largest and lowest number stand for infinity, as what is masked has. Outputs that
+    are not finite where the reference is have no ratio: -SAME_DB.
     """
-    wanted, got = (np.asarray(values, np.float64) for values in (reference, other))
+    wanted, got = (_with_infinity(np.asarray(values, np.float64)) for values in (reference, other))
     finite = np.isfinite(wanted)
     if not finite.all():
         if not np.array_equal(wanted[~finite], got[~finite], equal_nan=True):
@@ -65,6 +67,10 @@ def sqnr_db(reference: Array, other: Array) -> float:
     if noise <= wanted.size * _NOTHING**2 and (noise == 0.0 or signal == 0.0):
         return SAME_DB
     return max(-SAME_DB, min(SAME_DB, 10.0 * math.log10(signal / noise))) if signal else -SAME_DB
+
+
+def _with_infinity(values: Array) -> Array:
+    return np.where(np.abs(values) >= _LARGEST, np.copysign(np.inf, values), values)
 
 
 def compare(name: str, reference: Array, other: Array) -> OutputDifference:

@@ -96,6 +96,7 @@ class _Conversion:
             self._warnings += plan.warnings
             self._progress("running the source")
             arrangement = model.check(plan.compared)
+            self._warnings += model.warnings
             self._steps.append(model.report)
             return Source(
                 path=model.path,

@@ -27,8 +27,6 @@ _CONFIDENCE_Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
 LARGEST_LOSS: Final = 0.01
 """Of accuracy, beyond the interval: a share, 0.01 is one point."""
-SAME_NETWORK_DB: Final = 90.0
-"""A float network rewritten for another runtime differs by rounding only; 108 dB is the least seen of a right one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,11 @@ def _modern(model: onnx.ModelProto) -> onnx.ModelProto | None:
     from onnx import version_converter
 
     try:
-        return version_converter.convert_version(model, _MODERN_OPSET)
+        modern = version_converter.convert_version(model, _MODERN_OPSET)
     except Exception:  # noqa: BLE001 - it raises what it likes; the old model is then converted as it is
         return None
+    same = [*model.graph.input, *model.graph.output] == [*modern.graph.input, *modern.graph.output]
+    return modern if same else None  # of Scan it loses the batch
 
 
 class _Replay:

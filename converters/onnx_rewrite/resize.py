@@ -8,10 +8,11 @@ from onnx import helper
 from converters.onnx_rewrite import evaluate
 from converters.onnx_rewrite.trace import Answer, Array, Call, Trace
 
+_CORNERS: Final = "align_corners"
 _PLAIN: Final = {
     ("linear", "half_pixel"),
     ("linear", "pytorch_half_pixel"),
-    ("linear", "align_corners"),
+    ("linear", _CORNERS),
     ("linear", "asymmetric"),
     ("nearest", "asymmetric"),
 }
@@ -136,6 +137,11 @@ def _matrix(
         names[3] = "sizes"
         given["sizes"] = np.asarray([old, new], np.int64)
     node = helper.make_node(call.op, names, ["y"], **attributes)
+    if names[2] and old * scale != new and _text(attributes.get("coordinate_transformation_mode", "")) == _CORNERS:
+        # ONNX's evaluator puts the last corner at old * scale, onnxruntime (and the specification) at the whole size.
+        del given["scales"]
+        given["sizes"] = np.asarray([old, new], np.int64)
+        node.input[2:] = ["", "sizes"]
     found = evaluate.by_evaluator(node, given, trace.version, list(trace.opsets))
     return found if found is not None and found.shape == (old, new) else None
 

@@ -51,11 +51,4 @@ RULES: Final[dict[str, Rule]] = {
     "ScatterND": movement.scattered,
     "TensorScatter": movement.updated,
 }
-EXPANDED: Final = frozenset(
-    {
-        "Attention",
-        "RotaryEmbedding",
-        "Range",
-        "MelWeightMatrix",
-    }
-)
+EXPANDED: Final = frozenset({"Attention", "RotaryEmbedding"})

@@ -31,9 +31,10 @@ class Session:
         self._path = output
         return {"names": [model.tensors[index].name for index in model.outputs], "normalization": None}
 
-    def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
+    def run(self, samples: str, folder: str, axes: list[int], *, seed: int | None = None) -> dict[str, Any]:
         """Run the float model on an .npy of inputs; write its outputs."""
         assert axes == sorted(axes)
+        assert seed is None  # what is only copied needs no excuse
         return {"outputs": TfliteSession().run(self._path, samples, folder, "source")["outputs"]}
 
 

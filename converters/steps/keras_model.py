@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.arrays import Array, read_array, write_arrays
+from converters.rounding import disturbed
 from edge_runtime.errors import ModelError, UsageError
 
 _BATCH: Final = 32
@@ -30,6 +31,7 @@ class Session:
         self._constant: Any = None
         self._kept: Any = None
         """What owns the variables; they go when it goes."""
+        self._weights: Sequence[Any] = ()
         self._batch = _BATCH
 
     def convert(self, source: str, output: str, input_shape: list[int] | None, *, unroll: bool) -> dict[str, Any]:
@@ -53,9 +55,26 @@ class Session:
         Path(output).write_bytes(content)
         return {"names": names, "normalization": found}
 
-    def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
-        """Run the source as it was given on an .npy of inputs; write its outputs. ``axes`` is the identity here."""
+    def run(self, samples: str, folder: str, axes: list[int], *, seed: int | None = None) -> dict[str, Any]:
+        """Run the source as it was given on an .npy of inputs; write its outputs. ``axes`` is the identity here.
+
+        With a ``seed`` its weights differ in their last bits for the time.
+        """
         assert axes == sorted(axes)
+        if seed is None:
+            return self._answers(samples, folder)
+        weights = [one for one in self._weights if one.dtype == "float32"]
+        saved = [one.numpy() for one in weights]
+        generator = np.random.default_rng(seed)
+        try:
+            for one, values in zip(weights, saved, strict=True):
+                one.assign(disturbed(values, generator))
+            return self._answers(samples, folder)
+        finally:
+            for one, values in zip(weights, saved, strict=True):
+                one.assign(values)
+
+    def _answers(self, samples: str, folder: str) -> dict[str, Any]:
         inputs = read_array(samples)
         rows: list[list[Array]] = []
         batch = max(1, min(self._batch, _BATCH_VALUES // max(inputs[0].size, 1)))
@@ -82,7 +101,7 @@ class Session:
         names = [getattr(tensor, "name", f"output_{n}") for n, tensor in enumerate(model.outputs)]
         names = list(getattr(model, "output_names", names))
         traced = _traced(tensorflow, model, shape)
-        self._run, self._batch = traced, 1
+        self._run, self._batch, self._weights = traced, 1, traced.variables
         if unroll and _has_steps(read_config(source)):
             traced = _traced(tensorflow, _written_out(keras, model, shape), shape)
         return tensorflow.lite.TFLiteConverter.from_concrete_functions([traced]), names, find_normalization(model)
@@ -107,7 +126,7 @@ class Session:
             return [results[name] for name in names]
 
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
-        self._run, self._kept = call, loaded
+        self._run, self._kept, self._weights = call, loaded, signature.variables
         return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()]), names
 
 

@@ -34,7 +34,7 @@ def with_wide_sums(content: bytes, limits: Limits) -> Limits:
         inputs = (model.tensors[index].name for index in operator.inputs if index >= 0)
         widest = max((width[name] for name in inputs if name in width), default=0.0)
         if operator.code.builtin in _SAME_SCALE:
-            width |= {name: widest for name in results}
+            width |= dict.fromkeys(results, widest)
         elif operator.code.builtin in _SUMS and results and width[results[0]] < _NARROWEST * widest:
             width[results[0]] = least = _NARROWEST * widest
             low, high = limits[results[0]]

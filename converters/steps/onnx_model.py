@@ -19,7 +19,7 @@ from converters.steps.onnx_inputs import (
     takes_pictures,
 )
 from converters.steps.onnx_lowering import Lowering, NotConvertedError, lower, settled
-from converters.steps.onnx_source import Source
+from converters.steps.onnx_source import Source, with_other_last_bits
 from edge_runtime.errors import ModelError
 
 
@@ -75,17 +75,19 @@ class Session:
             "names_operators": True,
         }
 
-    def run(self, samples: str, folder: str, axes: list[int]) -> dict[str, Any]:
+    def run(self, samples: str, folder: str, axes: list[int], *, seed: int | None = None) -> dict[str, Any]:
         """Run the source on an .npy of inputs in the converted layout; write its outputs.
 
         ``axes`` are those that turned the source's layout into the converted one; of several inputs none is turned.
+        With a ``seed`` its weights differ in their last bits.
         """
         assert self._source is not None
+        source = self._source if seed is None else Source(with_other_last_bits(self._model, seed))
         rows = []
         inputs = read_array(samples)
         for number, sample in enumerate(inputs, 1):
             counting.count(number, len(inputs))
-            rows.append(self._source.run(self._fed(sample, axes)))
+            rows.append(source.run(self._fed(sample, axes)))
         columns = [
             np.concatenate(column) if column[0].ndim and len(column[0]) == 1 else np.stack(column)
             for column in zip(*rows, strict=True)
