@@ -232,3 +232,16 @@ def test_what_looks_like_a_picture_is_asked_about_and_told_of_raw(convert: Run, 
     assert "--preset raw" in said
     assert convert(model, "--quantize", "none", "--preset", "raw")[0] == 0
     assert _input_layout(tmp_path / "out.tflite") == ([1, 12, 13, 3], [0, 2, 3, 1])
+
+
+def test_a_picture_whose_colours_come_last_keeps_its_layout(convert: Run, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("MaxPool", ["turned"], ["pooled"], kernel_shape=[12, 16]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    source = save(tmp_path / "last.onnx", nodes, {"x": [1, 12, 16, 3]}, {"y": 2})
+    status, _, said = convert(source, "--quantize", "none", "--preset", "raw")
+    assert status == 0, said
+    converted = read_model(tmp_path / "out.tflite")
+    assert [converted.tensors[index].shape for index in converted.inputs] == [(1, 12, 16, 3)]

@@ -7,11 +7,11 @@ from converters.comparison import sqnr_db
 from converters.rounding import LEAST_DB, SAME_NETWORK_DB, disturbed, explains
 
 
-def test_a_disturbed_number_differs_in_its_last_bit_at_most() -> None:
+def test_a_disturbed_number_differs_in_its_last_bits_only() -> None:
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     other = disturbed(values, np.random.default_rng(1))
     assert (values != other).any()
-    assert (np.abs(other - values) <= np.spacing(np.abs(values))).all()
+    assert (np.abs(other - values) <= 2.0 * np.spacing(np.abs(values))).all()
     assert 130 < sqnr_db(values, other) < 150
 
 
