@@ -34,6 +34,8 @@ class Plan:
     compared: Drawn
     compared_with: str
     warnings: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    """What labelled samples call the classes that the model has no names for."""
 
 
 def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Plan:
@@ -66,7 +68,9 @@ def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Pl
         compared = draw(labelled, range(labelled.count), folder / "compared.npy", without=used)
         warnings += _skipped(compared, labelled)
         check_labels(compared, feeder)
-        return Plan(_name(pool), drawn, trial, compared, f"{labelled.where} (labelled)", tuple(warnings))
+        return Plan(
+            _name(pool), drawn, trial, compared, f"{labelled.where} (labelled)", tuple(warnings), labelled.classes
+        )
     source = pool if pool is not None and rest else _random(feeder)
     indices = [rest[place] for place in spread(len(rest), MOST_COMPARED)] if rest else list(range(source.count))
     compared = draw(source, indices, folder / "compared.npy", without=used)

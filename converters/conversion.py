@@ -12,7 +12,7 @@ from converters.calibration import Plan
 from converters.child import Child, StepReport
 from converters.comparison import arranged
 from converters.edgetpu import EdgeTpu
-from converters.gate import Verdict, judge
+from converters.gate import Verdict, judge, share_interval
 from converters.handover import Handover
 from converters.older_runtime import OlderRuntime
 from converters.options import CALIBRATED, Options
@@ -98,7 +98,7 @@ class _Conversion:
             arrangement = model.check(plan.compared)
             self._warnings += model.warnings
             self._steps.append(model.report)
-            return Source(
+            source = Source(
                 path=model.path,
                 spec=spec,
                 preprocessing=said,
@@ -108,6 +108,7 @@ class _Conversion:
                 layout=model.layout(arrangement),
                 sqnr_db=model.sqnr_db,
             )
+        return replace(source, spec=replace(spec, labels=source.plan.classes)) if _tells(source) else source
 
     def _quantize(self, source: Source) -> Judged:
         """Quantise and judge, one way after the other until one passes; the last one counts."""
@@ -219,3 +220,13 @@ class _Conversion:
 def _seen(plan: Plan, clipped: float) -> Calibration | None:
     seen = plan.calibration
     return Calibration(plan.where, seen.count, (seen.low, seen.high), clipped) if seen else None
+
+
+def _tells(source: Source) -> bool:
+    """Whether the names that the samples give the classes are the source's: it is right more often than by chance."""
+    names, targets = source.plan.classes, source.plan.compared.targets
+    if not names or targets is None or not source.classifier:
+        return False
+    scores = source.outputs[0].reshape(len(targets), -1)
+    right = float((scores.argmax(axis=1) == targets).mean())
+    return share_interval(right, len(targets))[0] > 1.0 / len(names)

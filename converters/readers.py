@@ -5,6 +5,7 @@ import itertools
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,7 +100,8 @@ def _from_classes(folder: Path, feeder: Feeder) -> Pool:
     places = [(pool, index) for pool in pools for index in range(pool.count)]
     targets = [class_id for pool, class_id in zip(pools, ids, strict=True) for _ in range(pool.count)]
     joined = Pool(str(folder), len(places), lambda index: places[index][0].load(places[index][1]))
-    return with_targets(joined, targets)
+    named = () if feeder.spec.labels is not None else tuple(path.name for path in classes)
+    return replace(with_targets(joined, targets), classes=named)
 
 
 def _class_ids(names: list[str], feeder: Feeder, folder: Path) -> list[int]:

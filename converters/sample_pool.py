@@ -30,6 +30,8 @@ class Pool:
     """Returns float32 of the input's shape without the batch."""
     targets: Array | None = None
     """Class ids (count,) or target values (count, ...), where there are any."""
+    classes: tuple[str, ...] = ()
+    """What the samples themselves call the classes, in the order of their ids; none where the model knew it before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,19 @@ def test_labelled_pictures_prove_the_normalisation_or_it_is_asked_for(
     assert "accuracy: 100.0% float" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("red", "labels"), [("apple", ("apple", "sky")), ("tomato", None)])
+def test_the_names_of_evaluated_folders_become_labels_where_the_source_agrees(
+    redness: Path, tmp_path: Path, red: str, labels: tuple[str, ...] | None
+) -> None:
+    for number in range(6):
+        paint(tmp_path / "eval" / red / f"{number}.png", (200 + number, 0, 20))
+        paint(tmp_path / "eval" / "sky" / f"{number}.png", (20, 0, 200 + number))
+    output = tmp_path / "out.tflite"
+    flags = ["--quantize", "none", "-q", "--preset", "raw", "--eval", str(tmp_path / "eval")]
+    assert main([str(redness), "-o", str(output), *flags]) == 0
+    assert resolve(output).labels == labels
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = np.zeros((2, 8), np.float32)
     weights[1, 3] = np.inf
