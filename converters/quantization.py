@@ -161,6 +161,7 @@ class Quantization:
             agreement=verdict.agreement,
             accuracy=verdict.accuracy.after if verdict.accuracy else None,
             failures=verdict.failures,
+            doubts=verdict.doubts,
         )
         self._attempts[recipe] = replace(attempt, candidate=candidate)
         return candidate

@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT.parent / "shared/reference"
@@ -29,6 +30,7 @@ HEAD = (
 )
 PICTURES = REFERENCE / "cifar10"
 DEADLINE_S = 1800
+PHOTOGRAPHS, DIGITS = 200, 300
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,40 @@ def frames(folder: Path) -> list[str]:
     return ["--calibration", str(folder / "frames.npz"), "--preset", "raw"]
 
 
+def photographs(*flags: str) -> Callable[[Path], list[str]]:
+    """Parts of the reference photographs, of many sizes, as a camera would see them."""
+
+    def make(folder: Path) -> list[str]:
+        generator = np.random.default_rng(3)
+        target = folder / "photographs"
+        target.mkdir(exist_ok=True)
+        paths = sorted(path for path in (REFERENCE / "images").rglob("*") if path.suffix in {".jpg", ".jpeg"})
+        for number in range(PHOTOGRAPHS):
+            photo = Image.open(paths[number % len(paths)]).convert("RGB")
+            side = int(generator.uniform(0.3, 1.0) * min(photo.size))
+            left, top = (int(generator.uniform(0, length - side + 1)) for length in photo.size)
+            photo.crop((left, top, left + side, top + side)).save(target / f"{number:03}.jpg", quality=92)
+        return ["--calibration", str(target), *flags]
+
+    return make
+
+
+def digits(folder: Path) -> list[str]:
+    """Digits drawn with a font in many sizes and places, white on black as in MNIST, and their labels."""
+    generator = np.random.default_rng(4)
+    pictures, labels = [], []
+    for number in range(DIGITS):
+        picture = Image.new("L", (28, 28))
+        place = tuple(generator.uniform(3.0, 9.0, 2))
+        font = ImageFont.load_default(size=float(generator.uniform(18, 24)))
+        ImageDraw.Draw(picture).text(place, str(number % 10), 255, font)
+        pictures.append(np.asarray(picture.rotate(float(generator.uniform(-12, 12)))))
+        labels.append(number % 10)
+    np.savez(folder / "digits.npz", x=np.stack(pictures), y=np.asarray(labels))
+    drawn = str(folder / "digits.npz")
+    return ["--calibration", drawn, "--eval", drawn, "--preset", "raw", "--task", "classify"]
+
+
 TINY, ONNX, TORCH = REFERENCE / "models/mlperf_tiny", REFERENCE / "models/onnx", ROOT / "tests/convert/fixtures"
 PICTURE_FLAGS = ("--calibration", PICTURES, "--preset", "tf", "--task", "classify")
 SPOKEN = ("--window", "49x10", "--task", "audio", "--preset", "raw", "--calibration", "keyword_speech:spoken",
@@ -90,7 +126,10 @@ CASES = {
     "kws": Case("keyword DS-CNN, trained, SavedModel, spoken words", at(TINY / "kws_ref_model"), said(*SPOKEN)),
     "flowers": Case("MobileNetV2 0.35, flowers, trained, `.onnx`",
                     at(ONNX / "mobilenet_v2_0.35_128_tfs_channel_first.onnx"),
-                    said("--calibration", PICTURES, "--preset", "0-1")),
+                    photographs("--preset", "0-1", "--task", "classify")),
+    "mnist": Case("MNIST, trained, `.onnx`, digits drawn with a font", at(ONNX / "mnist.onnx"), digits),
+    "rfb": Case("face detector RFB-320, trained, `.onnx`", at(ONNX / "version-RFB-320.onnx"),
+                photographs("--mean", "127", "--std", "128", "--task", "raw")),
     "mobilenet_v2": Case("MobileNetV2 224, Keras", keras_network("mobilenet_v2"), said(*PICTURE_FLAGS)),
     "mobilenet_v3_small": Case("MobileNetV3-Small 224, Keras", keras_network("mobilenet_v3_small"),
                                said("--calibration", PICTURES, "--task", "classify")),
@@ -109,13 +148,13 @@ CASES = {
 }  # fmt: skip
 
 
-def convert(name: str, folder: Path) -> str:
+def convert(name: str, folder: Path, through: Sequence[str]) -> str:
     case = CASES[name]
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests/convert'}:{ROOT}"}
     command = [sys.executable, "-m", "converters.cli", str(case.model(folder)), "-o", str(folder / f"{name}.tflite")]
     done = subprocess.run(
-        [*command, "--json", *case.flags(folder)], capture_output=True, text=True, env=environment, timeout=DEADLINE_S,
-        check=False,
+        [*through, *command, "--json", *case.flags(folder)], capture_output=True, text=True, env=environment,
+        timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     if not done.stdout.strip():
         return f"| {case.title} | {done.stderr.strip().removeprefix('edge-convert: error: ')} | | | | | | |"
@@ -154,12 +193,15 @@ def write(rows: dict[str, str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[[], *CASES], default=[])
+    parser.add_argument(
+        "--through", nargs="*", default=[], help="a command to run each conversion with: taskset -c 0,1"
+    )
     parser.add_argument("--folder", type=Path, help="where networks and results are kept")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="convert-table-"))
     folder.mkdir(exist_ok=True)
     for name in args.names or CASES:
-        line = convert(name, folder)
+        line = convert(name, folder, args.through)
         print(line, flush=True)
         write({name: line})
 

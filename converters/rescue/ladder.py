@@ -41,9 +41,9 @@ def climb(
     yield max(tried, key=standing)
 
 
-def standing(candidate: Candidate) -> tuple[bool, float]:
-    """Return what candidates are ordered by: passing first, then the worst output's ratio."""
-    return candidate.passed, candidate.sqnr_db
+def standing(candidate: Candidate) -> tuple[bool, bool, float]:
+    """Return what candidates are ordered by: passing first, then without a doubt, then the worst output's ratio."""
+    return candidate.passed, not candidate.doubts, candidate.sqnr_db
 
 
 def _equalized(methods: Sequence[RangeMethod], trial: Callable[[Recipe], Candidate]) -> Iterator[Candidate]:

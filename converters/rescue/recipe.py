@@ -43,6 +43,8 @@ class Candidate:
     accuracy: float | None
     """Share of right answers, where the calibration samples are labelled."""
     failures: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+    """What its few samples cannot tell."""
     chosen: bool = False
 
     @property

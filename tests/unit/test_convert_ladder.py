@@ -34,6 +34,15 @@ def test_the_best_ranges_come_first() -> None:
     assert [recipe.ranges for recipe in tried] == ["minmax", "percentile", "mse", "percentile"]
 
 
+def test_what_so_few_samples_cannot_tell_comes_after_what_they_can() -> None:
+    def measure(recipe: Recipe) -> Candidate:
+        doubtful = recipe.ranges == "percentile"
+        doubts = ("one of twenty fell",) if doubtful else ()
+        return Candidate(recipe, 1000, 1.0, 20, 31.0 if doubtful else 28.0, None, None, (), doubts)
+
+    assert next(climb(measure, refuse)).recipe.ranges == "minmax"
+
+
 def test_corrected_biases_are_taken_where_they_help() -> None:
     tried: list[Recipe] = []
     first = next(climb(measured(lambda recipe: 25.0 + recipe.bias_corrected, tried), refuse))
