@@ -1,6 +1,7 @@
 """From a trained model to an artifact that has proved itself, step by step."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -208,13 +209,23 @@ class _Conversion:
             float_sqnr_db=source.sqnr_db,
             calibration=_seen(source.plan, judged.clipped),
             float_operators=len(in_float),
-            steps=tuple(self._steps),
+            steps=_summed(self._steps),
             warnings=tuple(self._warnings),
             older_runtime=judged.older_runtime,
             ranges=judged.ranges,
             layer_errors=judged.layer_errors,
             candidates=judged.candidates,
         )
+
+
+def _summed(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
+    """Return one report for each kind of step; the artifact runs once for each candidate that is judged."""
+    found: dict[str, StepReport] = {}
+    for step in steps:
+        before = found.get(step.name, StepReport(step.name, 0.0, 0.0))
+        seconds, peak_mb = round(before.seconds + step.seconds, 2), max(before.peak_mb, step.peak_mb)
+        found[step.name] = StepReport(step.name, seconds, peak_mb)
+    return tuple(found.values())
 
 
 def _seen(plan: Plan, clipped: float) -> Calibration | None:

@@ -149,7 +149,7 @@ class Quantization:
         except (ModelError, EngineError) as error:
             if not self._attempts or recipe == Recipe():
                 raise
-            unusable = Candidate(recipe, 0, 0.0, trial.count, -200.0, None, None, (f"does not run: {error}",))
+            unusable = Candidate(recipe, 0, 0.0, trial.count, -200.0, None, None, (f"does not run: {_reason(error)}",))
             self._attempts[recipe] = Attempt(self._source, candidate=unusable)
             return unusable
         candidate = Candidate(
@@ -192,3 +192,8 @@ class Quantization:
             recipe=asdict(recipe),
         )
         return [str(name) for name, _ in reply["layers"]]
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, without the temporary file that it says it of."""
+    return str(error).rpartition(".tflite: ")[2]

@@ -103,9 +103,9 @@ def digits(folder: Path) -> list[str]:
     pictures, labels = [], []
     for number in range(DIGITS):
         picture = Image.new("L", (28, 28))
-        place = tuple(generator.uniform(3.0, 9.0, 2))
+        place = tuple(generator.uniform(12.0, 16.0, 2))
         font = ImageFont.load_default(size=float(generator.uniform(18, 24)))
-        ImageDraw.Draw(picture).text(place, str(number % 10), 255, font)
+        ImageDraw.Draw(picture).text(place, str(number % 10), 255, font, anchor="mm")
         pictures.append(np.asarray(picture.rotate(float(generator.uniform(-12, 12)))))
         labels.append(number % 10)
     np.savez(folder / "digits.npz", x=np.stack(pictures), y=np.asarray(labels))
