@@ -20,7 +20,9 @@ from PIL import Image
 
 APPLICATIONS = {
     "mobilenet_v2": lambda classes: keras.applications.MobileNetV2(weights=None, classes=classes),
-    "mobilenet_v3_small": lambda classes: keras.applications.MobileNetV3Small(weights=None, classes=classes),
+    "mobilenet_v3_small": lambda classes: keras.applications.MobileNetV3Small(
+        input_shape=(224, 224, 3), weights=None, classes=classes
+    ),
     "efficientnet_v2_b0": lambda classes: keras.applications.EfficientNetV2B0(weights=None, classes=classes),
 }
 PIXELS_TAKEN_AS_THEY_ARE = frozenset({"mobilenet_v3_small", "efficientnet_v2_b0"})
