@@ -47,7 +47,7 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
         if where is not None:
             refuse_absent(where)
     try:
-        with tempfile.TemporaryDirectory(prefix="edge-convert-") as name:
+        with tempfile.TemporaryDirectory(prefix=disk.WORK_PREFIX) as name:
             return _Conversion(options, kind=kind, folder=Path(name), progress=progress).run()
     except OSError as error:
         if not disk.is_full(error):

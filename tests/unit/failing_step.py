@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 from converters.steps import counting
 from edge_runtime.errors import UsageError
@@ -23,6 +24,9 @@ class Session:
 
     def grow(self) -> dict[str, int]:
         return {"size": len(bytearray(64 * 1024 * 1024))}
+
+    def temporary_folder(self) -> dict[str, str]:
+        return {"folder": tempfile.gettempdir()}
 
     def count_to(self, total: int) -> None:
         for done in range(1, total + 1):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from converters import disk
 from converters.child import Child
 from edge_runtime.errors import ModelError, UsageError
 
@@ -55,3 +56,14 @@ def test_what_a_step_counts_arrives_while_it_runs(tmp_path: Path) -> None:
         assert one.call("count_to", total=5) == {}
     assert counts[0] == (1, 5)  # the pause between two is longer than the whole
     assert counts[-1] == (5, 5)
+
+
+@pytest.mark.parametrize("given", ["/small", "/small/edge-convert-abc", "/small/edge-convert-abc/trial"])
+def test_a_full_disk_is_named_as_the_user_knows_it(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("TMPDIR", given)
+    assert disk.full().startswith("there is no room left in /small for the work")
+
+
+def test_what_a_library_leaves_behind_lies_in_the_folder_of_the_work(tmp_path: Path) -> None:
+    with child(tmp_path) as one:
+        assert one.call("temporary_folder") == {"folder": str(tmp_path)}
