@@ -15,7 +15,6 @@ from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
 from edge_runtime.config import Config, Origin
 from edge_runtime.engines.litert import EngineConfig
-from edge_runtime.engines.trial import try_model
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, InputMismatchError, ModelError
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.stopping import Stop
@@ -168,6 +167,8 @@ class Reload:
             return current.pipeline
         if spec.edgetpu or engine.delegate not in ("auto", "cpu"):
             return None  # the device is taken by the run that goes on
+        from edge_runtime.engines.trial import try_model
+
         trial = try_model(str(path), runtime=engine.runtime)
         if trial.outcome != "works":
             raise ModelError(f"{path}: tried in a process of its own, {trial.reason}")

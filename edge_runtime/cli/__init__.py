@@ -62,13 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, words: list[str]) -> int:
     import argparse
+    from functools import partial
 
+    # Without a width argparse imports shutil and what compresses archives, to ask the terminal, for each flag's errors.
+    width = None if {"-h", "--help"} & set(words) else 100
     module = importlib.import_module(f"edge_runtime.cli.{COMMANDS[command]}")
     parser = argparse.ArgumentParser(
         prog=f"edge-infer {command}",
         description=module.DESCRIPTION,
         epilog=f"example:\n{module.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         allow_abbrev=False,
     )
     module.add_arguments(parser)

@@ -10,9 +10,10 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from edge_runtime.engines.trial import Trial
+if TYPE_CHECKING:
+    from edge_runtime.engines.trial import Trial
 
 LIBRARY: Final = "libedgetpu.so.1"
 PAGE: Final = "docs/edgetpu.md"
@@ -101,7 +102,7 @@ def install_command(root: Path = Path("/"), *, machine: str | None = None) -> st
     return f"curl -fLO {BUILDS}/download/{_BUILD.replace('tf', 'TF')}/{package} && sudo apt install ./{package}"
 
 
-def why_not(devices: Sequence[EdgeTpu], library: str | None, trial: Trial) -> str:
+def why_not(devices: Sequence[EdgeTpu], library: str | None, trial: "Trial") -> str:
     """Say why no Edge TPU runs a model after a ``trial`` that did not work, and what to do: one clause each."""
     usable = [device for device in devices if not device.problem]
     if devices and not usable:

@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from edge_runtime.engines import edgetpu
 from edge_runtime.engines.delegates import load_delegate, resolve_library
 from edge_runtime.engines.litert import EngineConfig, LiteRtEngine, default_threads
-from edge_runtime.engines.trial import Trial, try_model
 from edge_runtime.errors import ConfigError, EdgeTpuRequiredError, EngineError, ModelError
 from edge_runtime.interpreter import RuntimeName, load_runtime
 from edge_runtime.manifest import Overrides, resolve
 from edge_runtime.protocols import Engine
 from edge_runtime.types import ModelSpec
+
+if TYPE_CHECKING:
+    from edge_runtime.engines.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ MOST_THREADS: Final = 64
 LEAST_MEMORY_MB: Final = 50
 """An interpreter with nothing in it holds about that much."""
 
-TryModel = Callable[..., Trial]
+TryModel = Callable[..., "Trial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +136,13 @@ def _checked_fallback(path: str, spec: ModelSpec) -> str:
 
 
 def choose_delegate(
-    spec: ModelSpec, config: EngineConfig, *, root: Path = Path("/"), attempt: TryModel = try_model
+    spec: ModelSpec, config: EngineConfig, *, root: Path = Path("/"), attempt: TryModel | None = None
 ) -> Choice:
     """Decide what runs the model; an Edge TPU is tried with this very model in a child process first.
 
-    ``root`` holds the /sys and /dev that are looked at. Raises EdgeTpuRequiredError for a model compiled for an Edge
-    TPU that none runs, ModelError for ``edgetpu`` with a model that is not, UsageError.
+    ``root`` holds the /sys and /dev that are looked at; ``attempt`` tries a model, by default ``trial.try_model``.
+    Raises EdgeTpuRequiredError for a model compiled for an Edge TPU that none runs, ModelError for ``edgetpu`` with a
+    model that is not, UsageError.
     """
     match config.delegate:
         case "auto" | "edgetpu" if spec.edgetpu:
@@ -164,13 +167,15 @@ def choose_delegate(
             raise ConfigError(f"engine.delegate: expected auto, cpu, edgetpu or a library FILE.so, found {other!r}")
 
 
-def _edgetpu(spec: ModelSpec, config: EngineConfig, *, root: Path, attempt: TryModel) -> Choice:
+def _edgetpu(spec: ModelSpec, config: EngineConfig, *, root: Path, attempt: TryModel | None) -> Choice:
+    from edge_runtime.engines.trial import try_model  # comes with subprocess, which other models do without
+
     load_runtime(config.runtime)  # without one the trial could only fail
     devices, library = edgetpu.find_edgetpus(root), edgetpu.find_library(root)
     where = "".join(f"{device.place}, " for device in devices)
     log.info("trying this model on an Edge TPU in a process of its own (%s%s)", where, library or edgetpu.LIBRARY)
     # Where neither is seen it is tried all the same: a container may hide /sys, and the loader knows more folders.
-    trial = attempt(spec.path, library=library or edgetpu.LIBRARY, runtime=config.runtime)
+    trial = (attempt or try_model)(spec.path, library=library or edgetpu.LIBRARY, runtime=config.runtime)
     if trial.outcome != "works":
         raise EdgeTpuRequiredError(
             f"{spec.path} is compiled for an Edge TPU, and {edgetpu.why_not(devices, library, trial)}; "

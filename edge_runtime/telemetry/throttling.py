@@ -4,8 +4,6 @@ The firmware's word is a bit field: bits 0-3 for now, bits 16-19 for "since boot
 get_throttled). The kernel's ``rpi_volt`` sensor knows under-voltage only.
 """
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -22,6 +20,9 @@ Throttled = dict[str, list[str] | None]
 
 def run_vcgencmd() -> str | None:
     """Return what ``vcgencmd get_throttled`` prints (``throttled=0x50005``), or None where there is none."""
+    import shutil  # both cost a start milliseconds
+    import subprocess
+
     if shutil.which("vcgencmd") is None:
         return None
     try:
