@@ -1,5 +1,6 @@
 """The daemon: sources, pipeline, sinks and broker put together, run, ended in good order, and put together anew."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -309,6 +310,11 @@ def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
         flow.look, report.look, HealthFile(host.state, lambda: host.watchdog.health() | report.health()).tick
     )
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
+    if (
+        not gc.isenabled()
+    ):  # it was put off while everything was loaded, which stays and need not be looked through again
+        gc.freeze()
+        gc.enable()
 
 
 def _outlets(made: Run, host: Host, report: Report) -> list[Outlet]:
