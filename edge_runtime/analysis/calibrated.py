@@ -1,24 +1,19 @@
 """What ``edge-infer bench --calibrate`` found out about a device, and the time of operators by it.
 
-A network takes ``call + copies + scale · (sum of its operators) + operators · per operator + bytes from behind the
-cache + bytes moved``: the last four say what operators cost more beside others than alone, and are fitted on the device
-to small made-up networks timed as a whole.
+What a network of them takes is in ``surroundings``.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from math import exp, log, sqrt
+from math import exp, sqrt
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.descriptor import Descriptor
-from edge_runtime.analysis.graph import Graph
 from edge_runtime.analysis.kernel_table import Table
+from edge_runtime.analysis.surroundings import Context
 
 INTERVAL_SIGMAS: Final = 1.64
 """Half of an interval that is to hold nine of ten predictions, in standard deviations."""
@@ -33,97 +28,8 @@ _ALIKE: Final = {
     "MINIMUM": "MAXIMUM", "SQUARE": "ABS", "SQRT": "RSQRT", "RELU6": "RELU", "CAST": "DEQUANTIZE",
 }  # fmt: skip
 """Operators that are not timed to those that do about the same work."""
-_LARGEST: Final = 1e12
-_LARGEST_ERROR: Final = 3.0
 UNKNOWN_ERROR: Final = 0.5
 """Standard deviation of the logarithm where an operator is predicted from another kind."""
-
-
-class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a network costs beside its operators, with one number of threads; microseconds, per megabyte (10^6)."""
-
-    threads: int
-    scale: float
-    per_operator_us: float
-    """Below zero: alone, every operator pays for an inference."""
-    cold_us_per_mb: float
-    """Weights that have left the cache since the last inference."""
-    cold_once_us_per_mb: float = 0.0
-    """More for those of them that are used once only: nothing is computed meanwhile."""
-    moved_us_per_mb: float
-    """Values read and written."""
-    shared_us_per_mb: float
-    """What several cores want of an operator: the smaller of its weights and its values. None with one thread."""
-    call_us: float
-    """Setting inputs and reading outputs, as the engine does for every frame."""
-    copy_us_per_mb: float
-    kept_bytes: int
-    """What a cache seems to keep from one inference to the next: a share of ``level2_bytes``."""
-    level2_bytes: int
-    """A cache of the second level: what an operator alone finds again."""
-    caches: int
-    """How many of them the threads have."""
-    error: float
-    """Standard deviation of the logarithm of whole networks."""
-    far_us_per_mb: tuple[tuple[float, float], ...] = ()
-    """Megabytes of weights in a network, rising, and microseconds that each then costs more: it comes from memory."""
-    reference_us: tuple[float, ...] = ()
-    """What the reference operators took (``calibration.pace``), for telling how fast the machine is at another time."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be computed with. Raises ValueError."""
-        above = (self.threads, self.scale, self.kept_bytes, self.level2_bytes, self.caches)
-        others = (
-            self.cold_us_per_mb,
-            self.cold_once_us_per_mb,
-            self.moved_us_per_mb,
-            self.shared_us_per_mb,
-            self.call_us,
-            self.error,
-        )
-        whole = (*above, *others, abs(self.per_operator_us), self.copy_us_per_mb)
-        far = [value for point in self.far_us_per_mb for value in point]
-        rising = all(0 < one[0] < other[0] for one, other in pairwise(self.far_us_per_mb))
-        possible = all(0 <= value < _LARGEST for value in (*whole, *far, *self.reference_us))
-        if not (rising and possible) or 0 in above or 0 in self.reference_us or self.error > _LARGEST_ERROR:
-            raise ValueError("a context has a number that no device has")
-
-    def far_us(self, sums: "Sums") -> float:
-        """Return what it costs that weights come from memory: interpolated over the logarithm of their size.
-
-        The least of it is what leaving the second level costs: that holds of the bytes which had not left it alone.
-        """
-        weights_mb = sum(sums.weight_bytes) / 1e6
-        if not self.far_us_per_mb or weights_mb < self.far_us_per_mb[0][0]:
-            return 0.0
-        sizes, costs_us = zip(*self.far_us_per_mb, strict=True)
-        least_us = min(costs_us)
-        more_us = float(np.interp(log(weights_mb), np.log(sizes), costs_us)) - least_us
-        return float(weights_mb * more_us + self.cold_bytes(sums) / 1e6 * least_us)
-
-    def cold_bytes(self, sums: "Sums", *, once: bool = False) -> float:
-        """Return how many bytes of weights come from behind the cache."""
-        caches = {"kept_bytes": self.kept_bytes, "level2_bytes": self.level2_bytes, "caches": self.caches}
-        return cold_bytes(sums, once=once, **caches)
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What of a network the context depends on, in bytes."""
-
-    weight_bytes: tuple[int, ...]
-    """Of every operator."""
-    moved_bytes: tuple[int, ...]
-    """That every operator reads and writes."""
-    once: tuple[bool, ...]
-    """Whether an operator uses each of its weights once only."""
-    copied_bytes: int
-    """Inputs and outputs."""
-
-    @property
-    def beside(self) -> int:
-        """Return how many operators have another before them."""
-        return max(0, len(self.weight_bytes) - 1)
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -218,51 +124,6 @@ def _as_long(sizes: tuple[int, ...], table: Table) -> tuple[int, ...]:
     return (*sizes, *([1] * wanted))[:wanted]
 
 
-def cold_bytes(sums: Sums, *, kept_bytes: int, level2_bytes: int, caches: int, once: bool = False) -> float:
-    """Return how many bytes of weights have left the cache since the last inference, and had not when timed alone.
-
-    Of each cache: every core reads all weights of an operator, but its own rows only, and of weights that are used once
-    (dense layers) its part. All stay while that fits into ``kept_bytes``; none when it is one and a half times as much:
-    a cache that drops what was used least recently loses all that comes round in turn. ``once``: only those weights.
-    """
-    needed = [
-        (weights / caches if once else weights, moved / caches)
-        for weights, moved, once in zip(sums.weight_bytes, sums.moved_bytes, sums.once, strict=True)
-    ]
-    largest = max((moved for _, moved in needed), default=0.0)
-    lost = lost_share(sum(weights for weights, _ in needed) + 1.5 * largest, kept_bytes)
-    return lost * sum(
-        whole * (1.0 - lost_share(weights + moved, level2_bytes))
-        for whole, single, (weights, moved) in zip(sums.weight_bytes, sums.once, needed, strict=True)
-        if single or not once
-    )
-
-
-def shared_bytes(sums: Sums) -> int:
-    """Return how many bytes cores that share an operator have to fetch from each other."""
-    return sum(min(weights, moved) for weights, moved in zip(sums.weight_bytes, sums.moved_bytes, strict=True))
-
-
-def lost_share(needed_bytes: float, cache_bytes: float) -> float:
-    """Return which share of what is needed in turn a cache has lost when its turn comes."""
-    return min(1.0, max(0.0, (needed_bytes - cache_bytes) / (0.5 * cache_bytes)))
-
-
-def in_context_us(context: Context, operators_us: float, sums: Sums) -> float:
-    """Return a whole inference of a network whose operators take ``operators_us`` alone, without the call."""
-    us = context.scale * operators_us + context.per_operator_us * sums.beside
-    us += context.cold_us_per_mb * context.cold_bytes(sums) / 1e6
-    us += context.cold_once_us_per_mb * context.cold_bytes(sums, once=True) / 1e6 + context.far_us(sums)
-    us += context.shared_us_per_mb * shared_bytes(sums) / 1e6
-    us += context.moved_us_per_mb * sum(sums.moved_bytes) / 1e6
-    return max(us, 0.1 * operators_us)
-
-
-def call_us(context: Context, sums: Sums) -> float:
-    """Return what setting inputs and reading outputs takes."""
-    return context.call_us + context.copy_us_per_mb * sums.copied_bytes / 1e6
-
-
 def interval_factor(context: Context, alone: Sequence[tuple[float, float]]) -> float:
     """Return by what a prediction may be off, as a factor, in nine cases of ten.
 
@@ -273,15 +134,3 @@ def interval_factor(context: Context, alone: Sequence[tuple[float, float]]) -> f
     own = sqrt(sum((us * sigma) ** 2 for us, sigma in alone)) / total
     shared = sum(us * sigma for us, sigma in alone) / total
     return exp(INTERVAL_SIGMAS * sqrt(own**2 + (SHARED_ERROR * shared) ** 2 + context.error**2))
-
-
-def sums_of(graph: Graph) -> Sums:
-    """Return what of a graph its context depends on."""
-    every = costs(graph)
-    ends = {*graph.model.inputs, *graph.model.outputs}
-    return Sums(
-        weight_bytes=tuple(cost.weight_bytes for cost in every),
-        moved_bytes=tuple(cost.activation_bytes for cost in every),
-        once=tuple(0 < cost.macs <= cost.parameters for cost in every),
-        copied_bytes=sum(graph.tensors[index].size_bytes for index in ends),
-    )

@@ -93,26 +93,8 @@ def inspect_model(
     int8_lanes = max((profile.int8_lanes for profile in profiles), default=16)
     memory = estimate_memory(graph, runtime=runtime, pointer_bytes=pointer_bytes, int8_lanes=int8_lanes)
     mapping = map_operators(graph)
-    predictions = []
-    for profile in profiles:
-        known = operators.known(threads=threads or int(profile.cores.value)) if operators else None
-        latency = predict_latency(graph, profile, threads=threads, runtime=runtime, known=known)
-        advice = [] if latency.unknown else advise(graph, latency, profile, mapping=mapping)
-        if correction is not None and not latency.unknown:
-            latency, advice = _corrected(latency, advice, correction.ratio)
-        accelerated = None if latency.unknown else with_edgetpu(mapping, latency, profile)
-        judged = accelerated or latency
-        predictions.append(
-            Prediction(
-                profile=profile,
-                latency=latency,
-                edgetpu=accelerated,
-                advice=tuple(advice),
-                time_verdict=judge_time(judged.ms, judged.high_ms, fps=fps) if fps else None,
-                memory_verdict=judge_memory(memory, memory_mb) if memory_mb else None,
-                correction=correction,
-            )
-        )
+    asked = _Asked(mapping, memory, runtime, threads, fps, memory_mb, correction, operators)
+    predictions = tuple(_predicted(graph, profile, asked) for profile in profiles)
     return Inspection(
         graph=graph,
         costs=costs(graph),
@@ -120,9 +102,44 @@ def inspect_model(
         plain_memory=estimate_memory(graph, runtime=runtime, xnnpack=False, pointer_bytes=pointer_bytes),
         delegation=delegation(graph, runtime=runtime),
         mapping=mapping,
-        predictions=tuple(predictions),
+        predictions=predictions,
         fps=fps,
         memory_mb=memory_mb,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every prediction of a model is made with."""
+
+    mapping: Mapping
+    memory: Memory
+    runtime: RuntimeName
+    threads: int | None
+    fps: float | None
+    memory_mb: float | None
+    correction: Correction | None
+    operators: OperatorCache | None
+
+
+def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
+    """Return a model on one device."""
+    used, operators = asked.threads or int(profile.cores.value), asked.operators
+    known = operators.known(threads=used) if operators else None
+    latency = predict_latency(graph, profile, threads=asked.threads, runtime=asked.runtime, known=known)
+    advice = [] if latency.unknown else advise(graph, latency, profile, mapping=asked.mapping)
+    if asked.correction is not None and not latency.unknown:
+        latency, advice = _corrected(latency, advice, asked.correction.ratio)
+    accelerated = None if latency.unknown else with_edgetpu(asked.mapping, latency, profile)
+    judged = accelerated or latency
+    return Prediction(
+        profile=profile,
+        latency=latency,
+        edgetpu=accelerated,
+        advice=tuple(advice),
+        time_verdict=judge_time(judged.ms, judged.high_ms, fps=asked.fps) if asked.fps else None,
+        memory_verdict=judge_memory(asked.memory, asked.memory_mb) if asked.memory_mb else None,
+        correction=asked.correction,
     )
 
 

@@ -11,18 +11,12 @@ from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import Final, Literal
 
-from edge_runtime.analysis.calibrated import (
-    UNKNOWN_ERROR,
-    Calibration,
-    call_us,
-    in_context_us,
-    interval_factor,
-    sums_of,
-)
+from edge_runtime.analysis.calibrated import UNKNOWN_ERROR, Calibration, interval_factor
 from edge_runtime.analysis.cost import Cost, costs
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.profile import ElementType, Kernel, Profile
+from edge_runtime.analysis.surroundings import call_us, in_context_us, surroundings_of
 from edge_runtime.analysis.xnnpack import RuntimeName, delegation, fused_away
 
 Kind = Literal["dense", "window", "depthwise", "values", "nothing"]
@@ -166,16 +160,18 @@ def _by_calibration(
             alone.append((us, calibration.noise))
         else:
             alone.append(table or (1e3 * node_ms(work, profile, threads=threads), UNKNOWN_ERROR))
-    context, sums = calibration.context(threads), sums_of(graph)
-    fused = fused_away(graph, delegation(graph, runtime=runtime, enabled=xnnpack))
-    alone_us = sum(us for number, (us, _) in enumerate(alone) if number not in fused)
-    whole_us = in_context_us(context, alone_us, sums) if alone else 0.0
+    taken = delegation(graph, runtime=runtime, enabled=xnnpack)
+    fused = fused_away(graph, taken)
+    context, around = calibration.context(threads), surroundings_of(graph, taken, fused=fused)
+    counted = [us for number, (us, _) in enumerate(alone) if number not in fused]
+    alone_us = sum(counted)
+    whole_us = in_context_us(context, counted, around) if counted else 0.0
     beside = whole_us / alone_us if alone_us else 0.0
     nodes = tuple(
         NodeLatency(work, 0.0 if number in fused else us * beside / 1e3, us / 1e3, exact is not None)
         for number, (work, (us, _), exact) in enumerate(zip(works, alone, measured, strict=True))
     )
-    copied_us = call_us(context, sums)
+    copied_us = call_us(context, around)
     ms = (whole_us + copied_us) / 1e3
     far = interval_factor(context, alone)
     return Latency(profile.name, threads, ms, ms / far, ms * far, nodes, copied_us / 1e3)

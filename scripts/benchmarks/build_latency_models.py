@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the networks of latency_architectures.py as float32 and int8 ``.tflite``, each in a child process.
+"""Build the networks of latency_*architectures.py as float32 and int8 ``.tflite``, each in a child process.
 
 Needs TensorFlow (the extra ``[convert]``). Weights are random; calibration is noise: for timing that is enough. Written
 into ``--into`` (default ``~/.cache/edge-infer/latency-models``), with an ``index.json`` of name, family, set and type;
@@ -15,21 +15,28 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 DEFAULT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-infer" / "latency-models"
-SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW")}
+SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW"), "fresh": ("FRESH",)}
 LONGEST_S = 1800
 SAMPLES = 4
 
 
+def architectures(table: str) -> dict[str, Any]:
+    """Return the networks of a table by family and name."""
+    module = "latency_fresh_architectures" if table == "FRESH" else "latency_architectures"
+    return getattr(import_module(module), table)
+
+
 def build(table: str, family: str, name: str, into: Path) -> None:
     """Write ``NAME_float32.tflite`` and ``NAME_int8.tflite``; called in the child process."""
-    import latency_architectures
     import numpy as np
     import tensorflow as tf
 
-    model = getattr(latency_architectures, table)[family][name]()
+    model = architectures(table)[family][name]()
     shape = model.input_shape
 
     def samples() -> object:
@@ -64,11 +71,9 @@ def main() -> None:
         build(*args.one, args.into)
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    import latency_architectures
-
     for chosen in args.sets or SETS:
         for table in SETS[chosen]:
-            for family, members in getattr(latency_architectures, table).items():
+            for family, members in architectures(table).items():
                 for name in members:
                     _child(table, family, name, args.into)
                     _note(args.into, chosen, table, family, name)
@@ -93,7 +98,7 @@ def _note(into: Path, chosen: str, table: str, family: str, name: str) -> None:
     index = json.loads(path.read_text()) if path.is_file() else {}
     for kind in ("float32", "int8"):
         if (into / f"{name}_{kind}.tflite").is_file():
-            new = table == "BLIND_NEW"
+            new = table in {"BLIND_NEW", "FRESH"}
             index[f"{name}_{kind}"] = {"set": chosen, "family": family, "type": kind, "new_family": new}
     path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
 

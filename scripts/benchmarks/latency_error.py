@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("times", type=Path, nargs="?", help="with report: what measure wrote")
     parser.add_argument("--into", type=Path, default=Path("times.json"), help="with measure: added to (times.json)")
     parser.add_argument("--models", type=Path, default=DEFAULT)
-    parser.add_argument("--set", choices=("design", "blind"))
+    parser.add_argument("--set", choices=("design", "blind", "fresh"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--device", type=Path, help="with report: a calibrated profile")

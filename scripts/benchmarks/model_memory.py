@@ -20,25 +20,7 @@ from edge_runtime.analysis.memory import estimate_memory
 from edge_runtime.errors import ModelError
 from edge_runtime.model_file import EDGETPU_OPERATOR
 
-MEASURE = """
-import ctypes, re, sys
-import numpy
-from ai_edge_litert import interpreter as litert
-def anonymous():
-    return int(re.search(r"Anonymous:\\s+(\\d+)", open("/proc/self/smaps_rollup").read())[1]) * 1024
-anonymous()
-# What importing left free in the heap would be filled first and not be seen to grow (3 MB without cached bytecode).
-ctypes.CDLL(None).malloc_trim(0)
-before = anonymous()
-plain = {"experimental_op_resolver_type": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-engine = litert.Interpreter(model_path=sys.argv[1], num_threads=1, **(plain if sys.argv[2] == "plain" else {}))
-engine.allocate_tensors()
-for entry in engine.get_input_details():
-    engine.tensor(entry["index"])()[...] = 3
-for _ in range(3):
-    engine.invoke()
-print("growth", anonymous() - before)
-"""
+GROWTH = Path(__file__).with_name("memory_growth.py")
 INT8_LANES = 64 if "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace") else 16
 ALLOWED_BYTES = 100_000
 ALLOWED_SHARE = {"plain": 0.05, "xnnpack": 0.10}
@@ -69,7 +51,7 @@ def measure(path: Path, kernels: str, *, runs: int) -> int:
     grown = []
     for _ in range(runs):
         ran = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(path), kernels],
+            [sys.executable, str(GROWTH), str(path), kernels],
             capture_output=True,
             text=True,
             timeout=300,

@@ -17,25 +17,7 @@ from edge_runtime.analysis.scratch import scratch
 from edge_runtime.analysis.xnnpack import delegation
 from edge_runtime.errors import ModelError
 
-GROWTH = """
-import ctypes, re, sys
-import numpy
-from ai_edge_litert import interpreter as litert
-def anonymous():
-    return int(re.search(r"Anonymous:\\s+(\\d+)", open("/proc/self/smaps_rollup").read())[1]) * 1024
-anonymous()
-# What importing left free in the heap would be filled first and not be seen to grow (3 MB without cached bytecode).
-ctypes.CDLL(None).malloc_trim(0)
-before = anonymous()
-plain = {"experimental_op_resolver_type": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-engine = litert.Interpreter(model_path=sys.argv[1], num_threads=1, **(plain if sys.argv[2] == "plain" else {}))
-engine.allocate_tensors()
-for entry in engine.get_input_details():
-    engine.tensor(entry["index"])()[...] = 3
-for _ in range(3):
-    engine.invoke()
-print("growth", anonymous() - before)
-"""
+GROWTH = Path(__file__).parents[2] / "scripts/benchmarks/memory_growth.py"
 MODELS = [
     "audio/yamnet_audio_classifier_with_metadata",
     "classify/mobilenet_v1_0.25_128_quant",
@@ -150,7 +132,7 @@ def test_the_memory_of_a_model_is_what_the_interpreter_takes(
         request.applymarker(pytest.mark.xfail(reason=missed, strict=False))
     path = reference / "models" / f"{name}.tflite"
     grown = subprocess.run(
-        [sys.executable, "-c", GROWTH, str(path), kernels], capture_output=True, text=True, timeout=60
+        [sys.executable, str(GROWTH), str(path), kernels], capture_output=True, text=True, timeout=60
     )
     found = re.search(r"growth (\d+)", grown.stdout)
     if found is None:

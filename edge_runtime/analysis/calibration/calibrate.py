@@ -3,12 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from edge_runtime.analysis.calibrated import Calibration, Context
+from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.context import Whole, fit_context
@@ -21,12 +22,13 @@ from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import memory_mb
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
 from edge_runtime.analysis.kernel_table import Table
+from edge_runtime.analysis.surroundings import Context
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
 
 MOST_SECONDS: Final = 60.0
 PASSES: Final = 2
-_NETWORK_SHARE: Final = 0.35
+_NETWORK_SHARE: Final = 0.45
 _CALL_S: Final = 0.15
 _LEAST_SHARE: Final = 0.8
 """Of the time is for operators and networks, whatever came before."""
@@ -80,6 +82,13 @@ def calibrate(
         raise EngineError("no operator could be timed here; see edge-infer doctor")
     progress("fitting", 0)
     caches = read_caches()
+    settled = {count: pace.settle() for count, pace in paces.items()}
+    wholes = [whole.scaled(settled[whole.threads]) for whole in beside.wholes]
+    points = [replace(one, us=one.us * settled[one.threads]) for one in (*timer.points, *beside.points)]
+    contexts = []
+    for count in threads:
+        slower = [one.scaled(settled[count]) for one in chains.get(count, [])]
+        contexts.append(_context(wholes, paces[count], slower, call=call[count], cache=caches[1]))
     return Calibration(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         runtime=runtime.version,
@@ -88,11 +97,8 @@ def calibrate(
         system=str(machine["system"]),
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
-        contexts=tuple(
-            _context(beside.wholes, paces[count], chains.get(count, []), call=call[count], cache=caches[1])
-            for count in threads
-        ),
-        kernels=tuple(fit_kernels([*timer.points, *beside.points], caches)),
+        contexts=tuple(contexts),
+        kernels=tuple(fit_kernels(points, caches)),
     )
 
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_runtime.analysis.calibrated import Context, in_context_us
 from edge_runtime.analysis.calibration import operators
-from edge_runtime.analysis.calibration.context import parts_of
-from edge_runtime.analysis.calibration.networks import Network, chain
+from edge_runtime.analysis.calibration.context import describe_graph
+from edge_runtime.analysis.calibration.networks import chain
 from edge_runtime.analysis.calibration.timing import Sitting, Slowness
+from edge_runtime.analysis.calibration.wiring import Network
 from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.surroundings import Context, in_context_us
 from edge_runtime.interpreter import Runtime
 from edge_runtime.model_file import parse_model
 
@@ -34,6 +35,10 @@ class Chain:
     us: float
     alone_us: float
 
+    def scaled(self, factor: float) -> "Chain":
+        """Return it with all times as many times as long."""
+        return Chain(self.length, factor * self.us, factor * self.alone_us)
+
 
 def time_chains(runtime: Runtime, *, threads: int, memory_mb: float, slowness: Slowness) -> list[Chain]:
     """Time the chains that the machine's memory allows. Raises EngineError."""
@@ -52,9 +57,10 @@ def far_costs(chains: Sequence[Chain], context: Context) -> tuple[tuple[float, f
     """Return megabytes of weights and the microseconds that each of them costs more than the context says."""
     costs = []
     for one in chains:
-        _, sums = parts_of(build_graph(parse_model(_chain(one.length).content, "chain")), runtime="litert")
-        weights_mb = sum(sums.weight_bytes) / 1e6
-        more_us = one.us - in_context_us(context, one.length * one.alone_us, sums)
+        graph = build_graph(parse_model(_chain(one.length).content, "chain"))
+        around = describe_graph(graph, runtime="litert").around
+        more_us = one.us - in_context_us(context, [one.alone_us] * one.length, around)
+        weights_mb = around.weights_mb
         costs.append((round(weights_mb, 2), round(max(0.0, more_us / weights_mb), 3)))
     return tuple(costs)
 

@@ -6,144 +6,229 @@ Their sizes are drawn at random (seeded); they are of no family of published net
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
 
-from edge_runtime.analysis.calibration import operators as make
-from edge_runtime.analysis.calibration.flat_writer import Scalar
-from edge_runtime.analysis.calibration.model_writer import ModelWriter
+from edge_runtime.analysis.calibration import wiring as make
+from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
 _WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-NETWORKS: Final = 45
+NETWORKS: Final = 96
 _MOST_MACS: Final = 150_000_000
-_SIDES: Final = {"tiny": (16, 24, 32), "wide": (7, 14, 20), "plain": (32, 64, 96), "mixed": (32, 64, 96, 128, 160)}
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network and each of its operators as a model of its own."""
-
-    content: bytes
-    parts: tuple[Callable[[], bytes], ...]
+_MOST_DENSE: Final = 5_000_000
+"""Weights of a chain of dense layers: small boards have little memory."""
+_TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
+_DENSE_WIDTHS: Final = ((16, 32, 64), (64, 128, 256, 512), (256, 512, 1024, 1536), (768, 1024, 1536, 2048))
 
 
 def networks(count: int = NETWORKS) -> Iterator[Network]:
-    """Yield networks: mixed convolutions, plain convolutions, dense layers, in turn of every element type."""
+    """Yield networks of all kinds in turn, and of every element type."""
     random = Random(11)  # noqa: S311 - the same networks on every device
+    kinds = list(_KINDS.items())
     for number in range(count):
-        type_name = ("float32", "int8", "float32", "int8", "uint8")[number % 5]
-        kind = ("mixed", "plain", "wide", "dense", "mixed", "wide", "tiny")[number % 7]
-        if kind == "dense":
-            yield _dense(random, type_name)
-        else:
-            yield _pictures(random, type_name, kind)
+        kind, build = kinds[number % len(kinds)]
+        type_name = _TYPES[(number % len(kinds) + number // len(kinds)) % len(_TYPES)]
+        yield build(random, Wiring("int8" if kind in _NOT_UNSIGNED and type_name == "uint8" else type_name, kind))
 
 
 def chain(length: int, *, side: int, channels: int) -> Network:
     """Return pointwise convolutions in float32, one after the other, each with weights of its own."""
-    network = _Growing("float32", side=side, channels=channels)
+    network = Wiring("float32", "chain")
+    x = network.input((1, side, side, channels))
     for _ in range(length):
-        network.convolution(channels, window=1, stride=1)
-    return network.finished()
+        x = network.add(partial(make.convolution, channels, 1, 1), x)
+    return network.finished(x)
 
 
-def _dense(random: Random, type_name: str) -> Network:
-    writer, parts = ModelWriter(), []
-    # Some fit into a cache, some are several times as large: that is where dense layers differ most.
-    choices = random.choice(((64, 128, 256, 512), (256, 512, 1024, 1536), (768, 1024, 1536, 2048)))
-    width = random.choice(choices)
-    first = fed = writer.tensor([1, width], type_name)
+def _dense(random: Random, network: Wiring) -> Network:
+    """Return dense layers of one vector; of some the weights fit into a cache, of others they are several times it."""
+    widths = random.choice(_DENSE_WIDTHS)
+    x = network.input((1, random.choice(widths)))
+    values, units = 0, random.choice(widths)
     for _ in range(random.randint(3, 8)):
-        units = random.choice(choices)
-        weights, made = writer.weights([units, width], type_name), writer.tensor([1, units], type_name)
-        inputs = [fed, weights, writer.bias(units, type_name)]
-        writer.operator("FULLY_CONNECTED", inputs, [made], (8, {0: Scalar("b", 1)}), version=4)
-        parts.append(partial(make.fully_connected, type_name, 1, width, units))
-        fed, width = made, units
-    return Network(writer.model([first], [fed]), tuple(parts))
+        values += x.shape[-1] * units
+        if network.count > 1 and values > _MOST_DENSE:
+            break
+        x = network.add(partial(make.dense, units), x)
+        units = random.choice(widths)
+    return network.finished(x)
 
 
-def _pictures(random: Random, type_name: str, kind: str) -> Network:
-    """Return convolutions over a shrinking picture, with sums of what has the same shape."""
-    network = _Growing(type_name, side=random.choice(_SIDES[kind]))
-    depth = random.randint(4, 8) if kind == "tiny" else random.randint(8, 24)
-    limit = _MOST_MACS / depth
-    network.convolution(random.choice((8, 16, 24, 32)), window=3, stride=random.choice((1, 2)))
+def _mixed(random: Random, network: Wiring) -> Network:
+    """Return pointwise, depthwise, pointwise in turn over a shrinking picture, some with a gate or an activation."""
+    side, depth = random.choice((32, 64, 96, 128, 160)), random.randint(6, 28)
+    x = network.add(partial(make.convolution, random.choice((8, 16, 24, 32)), 3, 2), network.input((1, side, side, 3)))
+    gated, swished = random.random() < 0.4, random.random() < 0.4
     while network.count < depth:
-        stride = 2 if random.random() < 0.25 and network.side > 4 else 1
-        wanted = random.choice(_WIDTHS[:6] if kind == "tiny" else _WIDTHS[8:] if kind == "wide" else _WIDTHS)
-        if kind == "plain":
-            network.convolution(_fitting(network, wanted, 9, limit), window=3, stride=stride)
-            continue
-        before = network.fed, network.shape
-        network.convolution(_fitting(network, wanted, 1, limit), window=1, stride=1)
-        network.depthwise(window=random.choice((3, 3, 5)), stride=stride)
-        back = random.choice(_WIDTHS[6:10]) if kind == "wide" else before[1][-1]
-        network.convolution(_fitting(network, back, 1, limit), window=1, stride=1)
-        network.sum_with(*before)
-    return network.finished()
+        stride = 2 if random.random() < 0.6 and x.shape[1] > 4 else 1
+        # The smaller the picture, the more channels.
+        widths = _WIDTHS[min(7, 2 * (side // x.shape[1]).bit_length() - 3) :][:6]
+        y = network.add(partial(make.convolution, _fitting(x, random.choice(widths), 1, depth), 1, 1), x)
+        y = network.add(partial(make.depthwise, random.choice((3, 3, 5)), stride), y)
+        if swished:
+            y = _swish(random, network, y)
+        if gated:
+            y = _gate(network, y)
+        back = x.shape[-1] if stride == 1 else _fitting(y, random.choice(widths[:5]), 1, depth)
+        y = network.add(partial(make.convolution, back, 1, 1), y)
+        x = network.add(partial(make.binary, "ADD"), y, x) if y.shape == x.shape else y
+    return network.finished(x)
 
 
-def _fitting(network: "_Growing", wanted: int, taps: int, limit: float) -> int:
+def _deep(random: Random, network: Wiring) -> Network:
+    """Return a picture that shrinks in five stages to many channels: megabytes of weights, as real networks have."""
+    side, width = random.choice((64, 96, 128, 160)), random.choice((8, 16, 24, 32))
+    growth, wider = random.choice((1.6, 1.8, 2.0)), random.choice((1, 2, 4, 6))
+    x = network.add(partial(make.convolution, width, 3, 2), network.input((1, side, side, 3)))
+    for stage in range(1, 5):
+        channels = int(width * growth**stage) // 8 * 8
+        for number in range(random.randint(1, 4)):
+            y = x
+            if wider > 1:
+                y = network.add(partial(make.convolution, wider * x.shape[-1], 1, 1), x)
+            y = network.add(partial(make.depthwise, random.choice((3, 5)), 1 if number else 2), y)
+            y = network.add(partial(make.convolution, channels, 1, 1), y)
+            x = network.add(partial(make.binary, "ADD"), y, x) if y.shape == x.shape else y
+    x = network.add(partial(make.convolution, random.choice((256, 512, 1024)), 1, 1), x)
+    return network.finished(
+        network.add(partial(make.convolution, 1000, 1, 1), network.add(partial(make.mean, (1, 2)), x))
+    )
+
+
+def _plain(random: Random, network: Wiring) -> Network:
+    """Return convolutions with windows, with sums of what has the same shape."""
+    side, depth = random.choice((16, 32, 64, 96)), random.randint(4, 14)
+    x = network.input((1, side, side, random.choice((1, 3, 8))))
+    while network.count < depth:
+        stride = 2 if random.random() < 0.3 and x.shape[1] > 4 else 1
+        window = random.choice((3, 3, 3, 5))
+        y = network.add(
+            partial(make.convolution, _fitting(x, random.choice(_WIDTHS), window**2, depth), window, stride), x
+        )
+        x = network.add(partial(make.binary, "ADD"), y, x) if y.shape == x.shape else y
+    return network.finished(x)
+
+
+def _wide(random: Random, network: Wiring) -> Network:
+    """Return small pictures of many channels, where weights outweigh values."""
+    side, depth = random.choice((4, 7, 7, 14, 20)), random.randint(6, 24)
+    x = network.input((1, side, side, random.choice(_WIDTHS[6:])))
+    while network.count < depth:
+        y = network.add(partial(make.convolution, _fitting(x, random.choice(_WIDTHS[8:]), 1, depth), 1, 1), x)
+        y = network.add(partial(make.depthwise, random.choice((3, 5)), 1), y)
+        y = network.add(partial(make.convolution, _fitting(y, random.choice(_WIDTHS[6:10]), 1, depth), 1, 1), y)
+        x = network.add(partial(make.binary, "ADD"), y, x) if y.shape == x.shape else y
+    return network.finished(x)
+
+
+def _tiny(random: Random, network: Wiring) -> Network:
+    """Return small convolutions of a microsecond or a few."""
+    high, wide = random.choice(((1, 32), (1, 128), (8, 8), (16, 16), (24, 5)))
+    x = network.input((1, high, wide, random.choice((4, 8, 16, 32))))
+    for _ in range(random.randint(4, 12)):
+        kind = random.choice(("conv", "conv", "depthwise", "pointwise"))
+        width = random.choice((8, 16, 24, 32, 48, 64))
+        y = network.add(
+            partial(make.depthwise, 3, 1)
+            if kind == "depthwise"
+            else partial(make.convolution, width, 3 if kind == "conv" else 1, 1),
+            x,
+        )
+        x = network.add(partial(make.binary, "ADD"), y, x) if y.shape == x.shape else y
+    return network.finished(x)
+
+
+def _steps(random: Random, network: Wiring) -> Network:
+    """Return many operators on vectors: dense layers, halves, gates and sums, as recurrent layers do step by step."""
+    width = random.choice((16, 32, 64, 128))
+    state, fed = network.input((1, width)), network.input((1, width))
+    for _ in range(random.choice((6, 12, 24))):
+        left, right = network.several(make.split, network.add(partial(make.dense, 2 * width), state))
+        gate = network.add(partial(make.unary, "LOGISTIC"), network.add(partial(make.binary, "ADD"), left, fed))
+        new = network.add(partial(make.unary, "TANH"), right)
+        state = network.add(partial(make.binary, "MUL"), new, gate)
+        state = network.add(partial(make.binary, "ADD"), state, fed)
+    return network.finished(state)
+
+
+def _rows(random: Random, network: Wiring) -> Network:
+    """Return dense layers on rows, turned about, weighed by what they have in common."""
+    rows, width = random.choice((16, 49, 64, 144)), random.choice((32, 64, 96, 128))
+    x = network.input((1, rows, width))
+    for _ in range(random.randint(1, 3)):
+        y = _centred(network, x) if random.random() < 0.6 else x
+        if random.random() < 0.6:
+            turned = network.add(partial(make.turned, (0, 2, 1)), network.add(partial(make.dense, width), y))
+            alike = network.add(partial(make.unary, "SOFTMAX"), network.add(make.product, y, turned))
+            y = network.add(make.product, alike, y)
+        else:
+            turned = network.add(partial(make.turned, (0, 2, 1)), y)
+            turned = network.add(partial(make.dense, rows), turned)
+            y = network.add(partial(make.turned, (0, 2, 1)), turned)
+        x = network.add(partial(make.binary, "ADD"), x, y)
+        y = network.add(partial(make.dense, width), network.add(partial(make.dense, 2 * width), x))
+        x = network.add(partial(make.binary, "ADD"), x, y)
+    return network.finished(x)
+
+
+def _joined(random: Random, network: Wiring) -> Network:
+    """Return pictures that are joined, halved and mixed."""
+    side, growth = random.choice((8, 16, 28, 40)), random.choice((8, 16, 32))
+    x = network.input((1, side, side, 2 * growth))
+    for _ in range(random.randint(3, 8)):
+        y = network.add(partial(make.convolution, 2 * growth, 1, 1), x)
+        y = network.add(partial(make.convolution, growth, 3, 1), y)
+        x = network.add(make.joined, x, y)
+        if random.random() < 0.3:
+            left, right = network.several(make.split, x)
+            right = network.add(partial(make.convolution, right.shape[-1], 1, 1), right)
+            x = _shuffled(network, network.add(make.joined, left, right))
+        if random.random() < 0.2 and x.shape[1] >= 8:
+            x = network.add(make.pooled, x)
+    return network.finished(x)
+
+
+_KINDS: Final[dict[str, Callable[[Random, Wiring], Network]]] = {
+    "mixed": _mixed, "plain": _plain, "wide": _wide, "dense": _dense, "tiny": _tiny, "rows": _rows, "joined": _joined,
+    "deep": _deep, "steps": _steps,
+}  # fmt: skip
+_NOT_UNSIGNED: Final = frozenset({"rows", "steps", "joined"})
+
+
+def _swish(random: Random, network: Wiring, x: Value) -> Value:
+    """Return x by HARD_SWISH, or by x times LOGISTIC(x)."""
+    if network.type != "uint8" and random.random() < 0.5:
+        return network.add(partial(make.unary, "HARD_SWISH"), x)
+    return network.add(partial(make.binary, "MUL"), x, network.add(partial(make.unary, "LOGISTIC"), x))
+
+
+def _gate(network: Wiring, x: Value) -> Value:
+    """Return x times what its channels say on average."""
+    channels = x.shape[-1]
+    y = network.add(partial(make.mean, (1, 2)), x)
+    y = network.add(partial(make.convolution, max(8, channels // 4), 1, 1), y)
+    y = network.add(partial(make.unary, "LOGISTIC"), network.add(partial(make.convolution, channels, 1, 1), y))
+    return network.add(partial(make.binary, "MUL"), x, y)
+
+
+def _centred(network: Wiring, x: Value) -> Value:
+    """Return x less its mean, and its square's mean beside it."""
+    middle = network.add(partial(make.mean, (2,)), x)
+    x = network.add(partial(make.binary, "SUB"), x, middle)
+    spread = network.add(partial(make.mean, (2,)), network.add(partial(make.binary, "MUL"), x, x))
+    return network.add(partial(make.binary, "MUL"), x, network.add(partial(make.unary, "LOGISTIC"), spread))
+
+
+def _shuffled(network: Wiring, x: Value) -> Value:
+    """Return x with the channels of both halves in turn."""
+    _, height, width, channels = x.shape
+    y = network.add(partial(make.reshaped, (1, height * width, 2, channels // 2)), x)
+    y = network.add(partial(make.turned, (0, 1, 3, 2)), y)
+    return network.add(partial(make.reshaped, (1, height, width, channels)), y)
+
+
+def _fitting(x: Value, wanted: int, taps: int, depth: int) -> int:
     """Return as many of the wanted channels as the limit on MACs allows, at least 8."""
-    return max(8, min(wanted, int(limit / (network.side**2 * network.shape[-1] * taps)) // 8 * 8))
-
-
-class _Growing:
-    """A network to which one operator after another is added."""
-
-    def __init__(self, type_name: str, *, side: int, channels: int = 3) -> None:
-        self._writer, self._type = ModelWriter(), type_name
-        self.shape = (1, side, side, channels)
-        self._parts: list[Callable[[], bytes]] = []
-        self.fed = self._first = self._writer.tensor(self.shape, type_name)
-
-    @property
-    def count(self) -> int:
-        """Return how many operators there are."""
-        return len(self._parts)
-
-    @property
-    def side(self) -> int:
-        """Return the picture's side."""
-        return self.shape[1]
-
-    def convolution(self, channels: int, *, window: int, stride: int) -> None:
-        """Add CONV_2D with a fused ReLU."""
-        weights = self._writer.weights([channels, window, window, self.shape[-1]], self._type)
-        inputs = [self.fed, weights, self._writer.bias(channels, self._type)]
-        fields = {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("b", 1)}
-        sizes = self._type, -(-self.side // stride), (self.shape[-1], channels)
-        self._made(channels, stride, partial(make.convolution, *sizes, window=(window, window), stride=stride))
-        self._writer.operator("CONV_2D", inputs, [self.fed], (1, fields), version=3)
-
-    def depthwise(self, *, window: int, stride: int) -> None:
-        """Add DEPTHWISE_CONV_2D with a fused ReLU."""
-        channels = self.shape[-1]
-        weights = self._writer.weights([1, window, window, channels], self._type, axis=3)
-        inputs = [self.fed, weights, self._writer.bias(channels, self._type)]
-        numbers = {0: ("b", 0), 1: ("i", stride), 2: ("i", stride), 3: ("i", 1), 4: ("b", 1)}
-        fields = {number: Scalar(kind, value) for number, (kind, value) in numbers.items()}
-        sizes = self._type, -(-self.side // stride), channels
-        self._made(channels, stride, partial(make.depthwise, *sizes, window=window, stride=stride))
-        self._writer.operator("DEPTHWISE_CONV_2D", inputs, [self.fed], (2, fields), version=3)
-
-    def sum_with(self, other: int, shape: tuple[int, ...]) -> None:
-        """Add ADD of an earlier tensor, where it has the same shape."""
-        if shape != self.shape:
-            return
-        inputs = [self.fed, other]
-        self._made(self.shape[-1], 1, partial(make.binary, "ADD", self._type, shape, shape))
-        self._writer.operator("ADD", inputs, [self.fed], (11, {}), version=2 if self._type != "float32" else 1)
-
-    def finished(self) -> Network:
-        """Return the network."""
-        return Network(self._writer.model([self._first], [self.fed]), tuple(self._parts))
-
-    def _made(self, channels: int, stride: int, part: Callable[[], bytes]) -> None:
-        side = -(-self.side // stride)
-        self.shape = (1, side, side, channels)
-        self.fed = self._writer.tensor(self.shape, self._type)
-        self._parts.append(part)
+    _, height, width, channels = x.shape
+    return max(8, min(wanted, int(_MOST_MACS / depth / (height * width * channels * taps)) // 8 * 8))

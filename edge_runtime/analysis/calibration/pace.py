@@ -61,5 +61,13 @@ class Pace:
             self.look()
         return exp(fmean(log(us / was_us) for us, was_us in zip(self._recent(), self.reference_us, strict=True)))
 
+    def settle(self) -> float:
+        """Make the pace of all looks so far the one that is 1; return by what times divided by it are to be multiplied.
+
+        The first looks are few, and may come at an unusual moment.
+        """
+        before, self.reference_us = self.reference_us, tuple(median(times) for times in zip(*self._looks, strict=True))
+        return exp(fmean(log(us / was_us) for us, was_us in zip(self.reference_us, before, strict=True)))
+
     def _recent(self) -> tuple[float, ...]:
         return tuple(median(times) for times in zip(*self._looks[-RECENT:], strict=True))

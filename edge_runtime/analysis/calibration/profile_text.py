@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from edge_runtime.analysis.calibrated import Calibration, Context
+from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration.speeds import kernels_of
+from edge_runtime.analysis.surroundings import Context
 
 _HEAD: Final = """\
 # The profile of one device, measured by edge-infer bench --calibrate. Predict for it, here or elsewhere, with
@@ -40,7 +41,7 @@ def profile_text(calibration: Calibration, *, cores: int, memory_mb: float, cloc
 
 def _bandwidth(context: Context) -> float:
     """Return GB/s at which weights come from behind the caches, or of what is read and written where that is all."""
-    slowest_us = context.cold_us_per_mb or context.moved_us_per_mb
+    slowest_us = context.cold_us_per_mb or context.fetched_us_per_mb
     return round(1e3 / slowest_us, 2) if slowest_us else 1000.0
 
 
