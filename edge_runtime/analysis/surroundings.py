@@ -3,7 +3,7 @@
 Alone, run after run, an operator finds its weights and inputs in the cache where the same core left them, and pays for
 an inference of its own. In a network others have been there since. So a network takes
 
-    scale · sum of its operators + operators · per operator + cold weights + fetched inputs + far weights + bend
+    scale · sum of its operators + operators · per operator + cold weights + far weights + bend
 
 where the costs are fitted on the device to made-up networks (``calibration.context``). The bend is Gaussian process
 regression of what is left, as a sum over the operators: each deviates by a share of its own time that depends on its
@@ -34,6 +34,8 @@ _DECIMAL: Final = r"-?\d{1,3}(?:\.\d{1,2})? "
 _CENTRES: Final = re.compile(rf"(?:(?:{_DECIMAL}){{{FEATURES}}}-?\d{{1,9}}\.\d{{6}}\n){{0,300}}")
 SHARE_US: Final = 0.3
 """Added to an operator's time before its share is taken: the smallest deviate by more than their time."""
+_LEAST_SHARE: Final = 0.12
+"""Of what an inference costs: the smallest operator takes so much in a network (seen on x86-64)."""
 _KINDS: Final = {
     "CONV_2D": 0, "TRANSPOSE_CONV": 0, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 2, "BATCH_MATMUL": 2,
 }  # fmt: skip
@@ -57,8 +59,6 @@ class Part:
     weight_bytes: int
     fed_bytes: int
     made_bytes: int
-    away_bytes: int
-    """What has been read and written since its input was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Below zero: alone, every operator pays for an inference."""
     cold_us_per_mb: float
     """Weights that have left the cache since the last inference."""
-    fetched_us_per_mb: float
-    """Inputs that have left it since they were made."""
+    cold_once_us_per_mb: float
+    """The same where each is used once, as in dense layers of one vector: nothing is computed meanwhile."""
     call_us: float
     """Setting inputs and reading outputs, as the engine does for every frame."""
     copy_us_per_mb: float
@@ -103,6 +103,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of the bend: over how many doublings of a size a deviation carries."""
     centres: str = ""
     """Of the bend: lines of an operator's features and the deviation that belongs to them."""
+    longer: tuple[tuple[float, float], ...] = ()
+    """Microseconds, rising, and how many times slower a run of such length is (``calibration.windows``)."""
     far_us_per_mb: tuple[tuple[float, float], ...] = ()
     """Megabytes of weights in a network, rising, and microseconds that each then costs more: it comes from memory."""
     reference_us: tuple[float, ...] = ()
@@ -111,12 +113,19 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         """Refuse what cannot be computed with. Raises ValueError."""
         above = (self.threads, self.scale, self.kept_bytes, self.level2_bytes, self.caches, self.reach)
-        others = (self.cold_us_per_mb, self.fetched_us_per_mb, self.call_us, self.copy_us_per_mb, self.error)
-        far = [value for point in self.far_us_per_mb for value in point]
-        rising = all(0 < one[0] < other[0] for one, other in pairwise(self.far_us_per_mb))
-        values = (*above, *others, abs(self.per_operator_us), *far, *self.reference_us)
+        others = (
+            self.cold_us_per_mb,
+            self.cold_once_us_per_mb,
+            self.call_us,
+            self.copy_us_per_mb,
+        )
+        curves = (self.far_us_per_mb, self.longer)
+        far = [value for curve in curves for point in curve for value in point]
+        rising = all(0 < one[0] < other[0] for curve in curves for one, other in pairwise(curve))
+        values = (*above, *others, self.error, abs(self.per_operator_us), *far, *self.reference_us)
         possible = all(0 <= value < _LARGEST for value in values)
-        if not (rising and possible) or 0 in above or 0 in self.reference_us or self.error > _LARGEST_ERROR:
+        slower = all(factor >= 1 for _, factor in self.longer)
+        if not (rising and possible and slower) or 0 in (*above, *self.reference_us) or self.error > _LARGEST_ERROR:
             raise ValueError("a context has a number that no device has")
         if not _CENTRES.fullmatch(self.centres):
             raise ValueError(f"centres are lines of {FEATURES + 1} numbers")
@@ -164,20 +173,18 @@ class Caches:
         """Return per operator the bytes of weights that have left since the last inference, and had not alone.
 
         Every core reads all weights of an operator, but its own rows only, and of weights that are used once (dense
-        layers) its part. All stay while that fits into ``kept_bytes``; none when it is one and a half times as much:
-        a cache that drops what was used least recently loses all that comes round in turn.
+        layers) its part. All stay while that fits into ``kept_bytes``; none when it is twice as much: a cache that
+        drops what was used least recently loses all that comes round in turn.
         """
         largest = max((part.fed_bytes + part.made_bytes for part in around.parts), default=0) / self.count
         lost = lost_share(sum(self._weights(part) for part in around.parts) + 1.5 * largest, self.kept_bytes)
         return [lost * part.weight_bytes * self._kept_alone(part) for part in around.parts]
 
-    def fetched(self, around: Surroundings) -> float:
-        """Return the bytes of inputs that have left since they were made, and had not alone."""
-        return sum(
-            part.fed_bytes
-            * max(0.0, lost_share(part.away_bytes / self.count, self.level2_bytes) + self._kept_alone(part) - 1.0)
-            for part in around.parts
-        )
+    def cold_sums(self, around: Surroundings) -> tuple[float, float]:
+        """Return the same bytes of all operators: of those that use weights often, and of those that do once."""
+        cold = self.cold(around)
+        once = sum(bytes_ for bytes_, part in zip(cold, around.parts, strict=True) if part.once)
+        return sum(cold) - once, once
 
     def _weights(self, part: Part) -> float:
         return part.weight_bytes / self.count if part.once else part.weight_bytes
@@ -189,22 +196,39 @@ class Caches:
 
 def lost_share(needed_bytes: float, cache_bytes: float) -> float:
     """Return which share of what is needed in turn a cache has lost when its turn comes."""
-    return min(1.0, max(0.0, (needed_bytes - cache_bytes) / (0.5 * cache_bytes)))
+    return min(1.0, max(0.0, needed_bytes / cache_bytes - 1.0))
 
 
 def known_us(context: Context, alone_us: Sequence[float], around: Surroundings) -> float:
     """Return an inference of a network whose operators take ``alone_us`` alone, without call and bend."""
-    caches = context.caches_of()
-    us = context.scale * sum(alone_us) + context.per_operator_us * (len(around.parts) - around.runs)
-    us += context.cold_us_per_mb * sum(caches.cold(around)) / 1e6 + context.far_us(around)
-    return us + context.fetched_us_per_mb * caches.fetched(around) / 1e6
+    often, once = context.caches_of().cold_sums(around)
+    us = _operators_us(context, np.array(alone_us, np.float64), around) + context.far_us(around)
+    return us + (context.cold_us_per_mb * often + context.cold_once_us_per_mb * once) / 1e6
+
+
+def _operators_us(context: Context, alone_us: Floats, around: Surroundings) -> float:
+    """Return the sum of the operators, each without what an inference of its own costs; something is always left."""
+    us = context.scale * alone_us
+    delegated = np.array([part.delegated for part in around.parts], bool)
+    overhead_us = -context.per_operator_us * (len(around.parts) - around.runs) / max(int(delegated.sum()), 1)
+    rest = np.maximum(us - overhead_us, np.minimum(us, _LEAST_SHARE * overhead_us))
+    return float(np.where(delegated, rest, us).sum())
 
 
 def in_context_us(context: Context, alone_us: Sequence[float], around: Surroundings) -> float:
     """Return the same with the bend."""
     known = known_us(context, alone_us, around)
     us = known + context.bend_us(np.array(alone_us, np.float64), around)
-    return max(us, 0.5 * known, 0.05 * sum(alone_us))
+    us = max(us, 0.5 * known, 0.05 * sum(alone_us))
+    return us * slower_by(context.longer, us)
+
+
+def slower_by(longer: tuple[tuple[float, float], ...], us: float) -> float:
+    """Return how many times slower a run of such length is than short ones, interpolated over the logarithm."""
+    if not longer or us <= 0:
+        return 1.0
+    lengths_us, factors = zip((longer[0][0] / 2, 1.0), *longer, strict=True)
+    return float(np.interp(log(us), np.log(lengths_us), factors))
 
 
 def call_us(context: Context, around: Surroundings) -> float:
@@ -230,16 +254,10 @@ def features(around: Surroundings, alone_us: Floats, caches: Caches) -> Floats:
 def surroundings_of(graph: Graph, taken: Delegation, *, fused: frozenset[int] = frozenset()) -> Surroundings:
     """Return what of a graph its context depends on; operators in ``fused`` are run by the one before them."""
     every, parts = costs(graph), []
-    passed, passed_at = 0, dict.fromkeys(graph.model.inputs, 0)
     for node, cost in zip(graph.nodes, every, strict=True):
         fed = [index for index in dict.fromkeys(node.inputs) if index >= 0 and not graph.constant[index]]
         fed_bytes = sum(graph.tensors[index].size_bytes for index in fed)
         made_bytes = cost.activation_bytes - fed_bytes if cost.activation_bytes else 0
-        # In the middle of being made and read again: half of what both operators touch lies between.
-        away = max((passed - passed_at.get(index, 0) for index in fed), default=0)
-        away += (cost.activation_bytes // 2) + cost.weight_bytes
-        passed += cost.activation_bytes + cost.weight_bytes
-        passed_at |= dict.fromkeys(node.outputs, passed - cost.activation_bytes // 2)
         if node.index in fused:
             continue
         result = graph.result(node)
@@ -252,7 +270,6 @@ def surroundings_of(graph: Graph, taken: Delegation, *, fused: frozenset[int] = 
                 weight_bytes=cost.weight_bytes,
                 fed_bytes=fed_bytes if cost.activation_bytes else 0,
                 made_bytes=made_bytes,
-                away_bytes=away,
             )
         )
     plain = sum(not part.delegated for part in parts)

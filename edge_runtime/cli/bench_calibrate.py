@@ -74,7 +74,8 @@ def document(calibration: "Calibration", target: Path) -> dict[str, Any]:
                 "per_operator_us": one.per_operator_us,
                 "cold_us_per_mb": one.cold_us_per_mb,
                 "far_us_per_mb": one.far_us_per_mb,
-                "fetched_us_per_mb": one.fetched_us_per_mb,
+                "longer": one.longer,
+                "cold_once_us_per_mb": one.cold_once_us_per_mb,
                 "error": one.error,
             }
             for one in calibration.contexts

@@ -3,13 +3,15 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_runtime.analysis.calibrated import Calibration, Context, Sums, cold_bytes
+from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.calibrate import calibrate
+from edge_runtime.analysis.calibration.context import Whole, fit_context
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
 from edge_runtime.analysis.calibration.networks import networks
 from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
@@ -21,6 +23,7 @@ from edge_runtime.analysis.inspection import inspect_model
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.profile import load_profile, parse_profile
+from edge_runtime.analysis.surroundings import Caches, Context, Part, Surroundings, in_context_us
 from edge_runtime.cli import main
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
@@ -29,12 +32,18 @@ from edge_runtime.model_file import parse_model
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11"}
 
 
-def context(threads: int = 1, **changed: float) -> Context:
+def context(threads: int = 1, **changed: Any) -> Context:
     values = {
-        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "moved_us_per_mb": 0.0, "shared_us_per_mb": 0.0,
-        "call_us": 1.0,         "copy_us_per_mb": 0.0, "error": 0.1,
+        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
+        "call_us": 1.0, "copy_us_per_mb": 0.0, "error": 0.1,
     }  # fmt: skip
     return Context(threads=threads, kept_bytes=2**20, level2_bytes=2**20, caches=1, **(values | changed))
+
+
+def network(weight_bytes: tuple[int, ...], *, once: bool = False) -> Surroundings:
+    """Return operators with so many bytes of weights, next to no values, all in one part of XNNPACK's."""
+    sizes = {"kind": 0, "real": True, "delegated": True, "once": once, "fed_bytes": 500, "made_bytes": 500}
+    return Surroundings(tuple(Part(weight_bytes=size, **sizes) for size in weight_bytes), runs=1, copied_bytes=0)
 
 
 def calibration(points: dict[str, dict[tuple[int, ...], float]], *, threads: tuple[int, ...] = (1,)) -> Calibration:
@@ -78,15 +87,15 @@ def test_every_kind_of_probe_is_written_and_runs_on_the_interpreter() -> None:
 
 @pytest.mark.runtime
 def test_made_up_networks_run_and_are_the_same_every_time() -> None:
-    first, again = list(networks(6)), list(networks(6))
+    first, again = list(networks(20)), list(networks(20))
     assert [one.content for one in first] == [one.content for one in again]
     with quiet_native_output():
         for network in first:
             Sitting(load_runtime(), network.content, threads=1)
             nodes = build_graph(parse_model(network.content, "network")).nodes
-            assert len(nodes) == len(network.parts) >= 3
+            assert len(nodes) == len(network.parts) >= 2
             for node, part in zip(nodes, network.parts, strict=True):
-                (alone,) = build_graph(parse_model(part(), "part")).nodes
+                (alone,) = build_graph(parse_model(part.make(), "part")).nodes
                 assert alone.name == node.name
 
 
@@ -150,16 +159,43 @@ def test_a_kernel_that_was_not_timed_is_predicted_from_its_relatives_with_more_d
 
 
 def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> None:
-    cache = {"kept_bytes": 2**20, "level2_bytes": 2**20, "caches": 1}
-    small = Sums(weight_bytes=(200_000, 200_000), moved_bytes=(1000, 1000), once=(False,) * 2, copied_bytes=0)
-    large = Sums(weight_bytes=(500_000,) * 8, moved_bytes=(1000,) * 8, once=(False,) * 8, copied_bytes=0)
-    already = Sums(weight_bytes=(4_000_000, 0), moved_bytes=(1000, 1000), once=(False,) * 2, copied_bytes=0)
-    assert cold_bytes(small, **cache) == 0
-    assert cold_bytes(large, **cache) == 4_000_000
-    assert cold_bytes(already, **cache) == 0, "alone it was as cold"
-    dense = Sums(weight_bytes=(600_000,) * 3, moved_bytes=(1000,) * 3, once=(True,) * 3, copied_bytes=0)
-    assert cold_bytes(dense, **cache) > 0
-    assert cold_bytes(dense, **(cache | {"caches": 2})) == 0, "each core keeps its half"
+    one, two = Caches(2**20, 2**20, 1), Caches(2**20, 2**20, 2)
+    assert sum(one.cold(network((200_000, 200_000)))) == 0
+    assert sum(one.cold(network((500_000,) * 8))) == 4_000_000
+    assert sum(one.cold(network((4_000_000, 0)))) == 0, "alone it was as cold"
+    dense = network((600_000,) * 3, once=True)
+    assert one.cold_sums(dense)[1] > 0
+    assert sum(two.cold(dense)) == 0, "each core keeps its half"
+
+
+def test_an_operator_costs_less_in_a_network_than_an_inference_and_never_nothing() -> None:
+    around = network((10,) * 50)
+    spared = context(per_operator_us=-0.5)
+    assert in_context_us(spared, [1.0] * 50, around) == pytest.approx(50 - 49 * 0.5)
+    assert 0 < in_context_us(spared, [0.4] * 50, around) < 50 * 0.1
+
+
+def test_what_made_up_networks_took_more_than_their_operators_is_found_again() -> None:
+    random = np.random.default_rng(4)
+    wholes = []
+    for number in range(60):
+        count = int(random.integers(3, 20))
+        alone_us = tuple(float(us) for us in random.uniform(5, 50, count))
+        around = network(tuple(int(size) for size in random.integers(1_000, 900_000, count)))
+        cold_mb = sum(Caches(2**20, 2**20, 1).cold(around)) / 1e6
+        us = sum(alone_us) - 0.4 * (count - 1) + 20.0 * cold_mb
+        wholes.append(Whole(around, 1, us, alone_us, ("a", "b", "c")[number % 3]))
+    found = fit_context(wholes, threads=1, cache=Cache(2**20, 1), call=(1.0, 0.0))
+    assert found.error < 0.02
+    for whole in wholes[:5]:
+        assert in_context_us(found, whole.alone_us, whole.around) == pytest.approx(whole.us, rel=0.03)
+
+
+def test_long_runs_are_slower_than_short_ones_by_what_was_measured() -> None:
+    steady, hurried = context(), context(longer=((1000.0, 1.0), (4000.0, 1.04)))
+    for alone_us, factor in ((400.0, 1.0), (2000.0, 1.02), (4000.0, 1.04), (9000.0, 1.04)):
+        plain = in_context_us(steady, [alone_us], network((0,)))
+        assert in_context_us(hurried, [alone_us], network((0,))) == pytest.approx(factor * plain, rel=1e-3)
 
 
 def test_the_caches_are_read_where_the_system_tells(tmp_path: Path) -> None:

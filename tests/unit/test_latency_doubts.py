@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.analysis.calibrated import Context, Sums
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.networks import chain
@@ -15,6 +14,7 @@ from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.expectation import expect
 from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.profile import load_profile
+from edge_runtime.analysis.surroundings import Context, Part, Surroundings
 from edge_runtime.cli import main
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import load_runtime
@@ -23,15 +23,18 @@ from edge_runtime.model_file import parse_model
 
 def context(**changed: object) -> Context:
     values = {
-        "threads": 1, "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "moved_us_per_mb": 0.0,
-        "shared_us_per_mb": 0.0, "call_us": 1.0, "copy_us_per_mb": 0.0, "kept_bytes": 2**20, "level2_bytes": 2**20,
+        "threads": 1, "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
+        "call_us": 1.0, "copy_us_per_mb": 0.0, "kept_bytes": 2**20, "level2_bytes": 2**20,
         "caches": 1, "error": 0.1,
     }  # fmt: skip
     return Context(**(values | changed))  # type: ignore[arg-type]
 
 
-def weighing(megabytes: float) -> Sums:
-    return Sums(weight_bytes=(int(megabytes * 1e6),), moved_bytes=(0,), once=(False,), copied_bytes=0)
+def weighing(megabytes: float) -> Surroundings:
+    one = Part(
+        kind=0, real=True, delegated=True, once=False, weight_bytes=int(megabytes * 1e6), fed_bytes=0, made_bytes=0
+    )
+    return Surroundings((one,), runs=1, copied_bytes=0)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import msgspec
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
-from edge_runtime.analysis.calibration.context import Whole, fit_context
+from edge_runtime.analysis.calibration.context import fit_context
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
 from edge_runtime.analysis.calibration.network_timing import NetworkTimer
@@ -21,15 +21,17 @@ from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import memory_mb
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
+from edge_runtime.analysis.calibration.windows import longer_runs
 from edge_runtime.analysis.kernel_table import Table
-from edge_runtime.analysis.surroundings import Context
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
 
 MOST_SECONDS: Final = 60.0
-PASSES: Final = 2
-_NETWORK_SHARE: Final = 0.45
+NETWORK_SHARES: Final = (0.55, 0.25)
+"""Of each pass: their operators are timed in the first only."""
 _CALL_S: Final = 0.15
+_WINDOWS_SHARE: Final = 0.02
+"""Of the time, for each number of threads, goes to what long runs are slower by."""
 _LEAST_SHARE: Final = 0.8
 """Of the time is for operators and networks, whatever came before."""
 _CHAINS_FROM_S: Final = 10.0
@@ -43,7 +45,7 @@ Progress = Callable[[str, int], object]
 
 def steps() -> int:
     """Return how many steps ``calibrate`` tells of."""
-    return PASSES * (len(all_probes()) + NETWORKS)
+    return len(NETWORK_SHARES) * (len(all_probes()) + NETWORKS)
 
 
 def calibrate(
@@ -72,23 +74,17 @@ def calibrate(
         call = {count: _call(runtime, count) for count in threads}
         if seconds >= _CHAINS_FROM_S:
             chains = _chains(runtime, threads, slowness)
+        longer = {count: longer_runs(pace.sittings, _WINDOWS_SHARE * seconds) for count, pace in paces.items()}
         # Setting up takes its time on a busy machine: that must not be all there is.
-        share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / PASSES
-        for _ in range(PASSES):
-            timer.run(share_s * (1 - _NETWORK_SHARE), lambda done: progress("operators", done))
-            beside.run(share_s * _NETWORK_SHARE, lambda done: progress("networks", done))
+        share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / len(NETWORK_SHARES)
+        for share in NETWORK_SHARES:
+            timer.run(share_s * (1 - share), lambda done: progress("operators", done))
+            beside.run(share_s * share, lambda done: progress("networks", done))
     took_s = time.monotonic() - began_s
     if not timer.points:
         raise EngineError("no operator could be timed here; see edge-infer doctor")
     progress("fitting", 0)
-    caches = read_caches()
-    settled = {count: pace.settle() for count, pace in paces.items()}
-    wholes = [whole.scaled(settled[whole.threads]) for whole in beside.wholes]
-    points = [replace(one, us=one.us * settled[one.threads]) for one in (*timer.points, *beside.points)]
-    contexts = []
-    for count in threads:
-        slower = [one.scaled(settled[count]) for one in chains.get(count, [])]
-        contexts.append(_context(wholes, paces[count], slower, call=call[count], cache=caches[1]))
+    measured = _Measured(timer, beside, chains, call, longer)
     return Calibration(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         runtime=runtime.version,
@@ -97,9 +93,37 @@ def calibrate(
         system=str(machine["system"]),
         seconds=round(took_s, 1),
         noise=round(timer.noise, 4),
-        contexts=tuple(contexts),
-        kernels=tuple(fit_kernels(points, caches)),
+        **_fitted(measured, paces),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Everything that was measured; the last three by number of threads."""
+
+    timer: ProbeTimer
+    beside: NetworkTimer
+    chains: dict[int, list[Chain]]
+    call: dict[int, tuple[float, float]]
+    longer: dict[int, tuple[tuple[float, float], ...]]
+
+
+def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
+    """Return the contexts and the kernels, all at the pace that was usual meanwhile."""
+    caches = read_caches()
+    settled = {count: pace.settle() for count, pace in paces.items()}
+    wholes = [whole.scaled(settled[whole.threads]) for whole in measured.beside.wholes]
+    points = [
+        replace(one, us=one.us * settled[one.threads]) for one in (*measured.timer.points, *measured.beside.points)
+    ]
+    contexts = []
+    for count, pace in paces.items():
+        chains = [one.scaled(settled[count]) for one in measured.chains.get(count, [])]
+        call, longer = measured.call[count], measured.longer[count]
+        fitted = fit_context(wholes, threads=count, cache=caches[1], call=call, longer=longer)
+        far = far_costs(chains, fitted)
+        contexts.append(msgspec.structs.replace(fitted, reference_us=pace.reference_us, far_us_per_mb=far))
+    return {"contexts": tuple(contexts), "kernels": tuple(fit_kernels(points, caches))}
 
 
 def _chains(runtime: Runtime, threads: Sequence[int], slowness: Slowness) -> dict[int, list[Chain]]:
@@ -109,14 +133,6 @@ def _chains(runtime: Runtime, threads: Sequence[int], slowness: Slowness) -> dic
             count: time_chains(runtime, threads=count, memory_mb=memory_mb(), slowness=slowness) for count in threads
         }
     return {}
-
-
-def _context(
-    wholes: Sequence[Whole], pace: Pace, chains: Sequence[Chain], *, call: tuple[float, float], cache: Cache
-) -> Context:
-    context = fit_context(wholes, threads=pace.threads, cache=cache, call=call)
-    far = far_costs(chains, context)
-    return msgspec.structs.replace(context, reference_us=pace.reference_us, far_us_per_mb=far)
 
 
 def machine_name(machine: dict[str, Any]) -> str:

@@ -20,17 +20,19 @@ from edge_runtime.analysis.surroundings import (
     Surroundings,
     features,
     known_us,
+    slower_by,
     surroundings_of,
 )
 from edge_runtime.analysis.xnnpack import delegation, fused_away
 
 _LEAST: Final = 6
-_CACHE_SHARES: Final = (0.5, 0.7, 1.0)
+_CACHE_SHARES: Final = (0.5, 0.65, 0.8, 1.0)
 _DISTURBED: Final = 3.0
 """Operators that alone took so many times longer than the network were kept from running; the smallest may."""
 _TINY_US: Final = 2.0
 _PRIOR: Final = 10.0
 """How much the scale is kept near 1, in networks."""
+_USUAL_US_PER_MB: Final = 200.0
 _ROUNDS: Final = 5
 _USUAL: Final = 0.03
 """Relative errors beyond this count by their size, no longer by its square."""
@@ -82,14 +84,25 @@ def describe_graph(graph: Graph, *, runtime: str) -> Described:
     )
 
 
-def fit_context(wholes: Sequence[Whole], *, threads: int, cache: Cache, call: tuple[float, float]) -> Context:
-    """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
+def fit_context(
+    wholes: Sequence[Whole],
+    *,
+    threads: int,
+    cache: Cache,
+    call: tuple[float, float],
+    longer: tuple[tuple[float, float], ...] = (),
+) -> Context:
+    """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied.
+
+    ``longer`` are microseconds and how many times slower runs of such length are.
+    """
     chosen = [whole for whole in wholes if whole.threads == threads and not _is_disturbed(whole)]
     caches = -(-threads // cache.cores)
     best = _context(threads, Caches(cache.size_bytes, cache.size_bytes, caches), np.array([1.0, 0, 0, 0, 0]), call)
     if len(chosen) < _LEAST:
         return best
-    took_us, kinds = np.array([whole.us for whole in chosen]), np.array([whole.kind for whole in chosen])
+    took_us = np.array([whole.us / slower_by(longer, whole.us) for whole in chosen])
+    kinds = np.array([whole.kind for whole in chosen])
     error = np.inf
     for share in _CACHE_SHARES:
         tried = Caches(int(share * cache.size_bytes), cache.size_bytes, caches)
@@ -100,7 +113,7 @@ def fit_context(wholes: Sequence[Whole], *, threads: int, cache: Cache, call: tu
         found = _error(left_out, took_us)
         if found < error:
             error, best = found, _context(threads, tried, _solve(rows, took_us), call)
-    return _bent(best, chosen, took_us)
+    return msgspec.structs.replace(_bent(best, chosen, took_us), longer=longer)
 
 
 def _is_disturbed(whole: Whole) -> bool:
@@ -113,7 +126,7 @@ def _context(threads: int, caches: Caches, found: Floats, call: tuple[float, flo
         scale=round(float(found[0]), 4),
         per_operator_us=round(float(found[1] - found[2]), 4),
         cold_us_per_mb=round(float(found[3]), 3),
-        fetched_us_per_mb=round(float(found[4]), 3),
+        cold_once_us_per_mb=round(float(found[4]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
         kept_bytes=caches.kept_bytes,
@@ -141,16 +154,17 @@ def _rows(wholes: Sequence[Whole], caches: Caches) -> Floats:
     rows = []
     for whole in wholes:
         beside = len(whole.around.parts) - whole.around.runs
-        cold_mb, fetched_mb = sum(caches.cold(whole.around)) / 1e6, caches.fetched(whole.around) / 1e6
-        rows.append([sum(whole.alone_us), beside, -beside, cold_mb, fetched_mb])
+        often, once = caches.cold_sums(whole.around)
+        rows.append([sum(whole.alone_us), beside, -beside, often / 1e6, once / 1e6])
     return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
-    """Return scale, an operator's overhead above and below zero, cold, fetched; relative errors count, scale near 1."""
-    prior = np.array([[_PRIOR, 0.0, 0.0, 0.0, 0.0]])
+    """Return scale, an operator's overhead above and below zero, cold weights, those used once, by relative errors."""
+    # Few networks say anything of bytes: what they cost is kept from being what one disturbed network wants it to be.
+    prior = np.diag([_PRIOR, 0.0, 0.0, *[1 / _USUAL_US_PER_MB] * 2])[[0, 3, 4]]
     matrix = np.vstack([rows / took_us[:, None], prior])
-    wanted = np.append(np.ones(len(took_us)), _PRIOR)
+    wanted = np.concatenate([np.ones(len(took_us)), [_PRIOR, 0.0, 0.0]])
     size = np.abs(matrix).max(axis=0) + 1e-12
     weights: Floats = np.ones(len(wanted))
     found: Floats = np.zeros(rows.shape[1])

@@ -14,12 +14,11 @@ from edge_runtime.analysis.calibration import wiring as make
 from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
 _WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-NETWORKS: Final = 96
+NETWORKS: Final = 100
 _MOST_MACS: Final = 150_000_000
-_MOST_DENSE: Final = 5_000_000
-"""Weights of a chain of dense layers: small boards have little memory."""
 _TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
-_DENSE_WIDTHS: Final = ((16, 32, 64), (64, 128, 256, 512), (256, 512, 1024, 1536), (768, 1024, 1536, 2048))
+_DENSE_WIDTHS: Final = ((16, 32, 64), (32, 64, 128, 256), (64, 128, 256, 512))
+_HEAVY_WIDTHS: Final = ((256, 512, 768), (512, 1024), (768, 1024, 1536))
 
 
 def networks(count: int = NETWORKS) -> Iterator[Network]:
@@ -45,13 +44,20 @@ def _dense(random: Random, network: Wiring) -> Network:
     """Return dense layers of one vector; of some the weights fit into a cache, of others they are several times it."""
     widths = random.choice(_DENSE_WIDTHS)
     x = network.input((1, random.choice(widths)))
-    values, units = 0, random.choice(widths)
     for _ in range(random.randint(3, 8)):
-        values += x.shape[-1] * units
-        if network.count > 1 and values > _MOST_DENSE:
-            break
-        x = network.add(partial(make.dense, units), x)
+        x = network.add(partial(make.dense, random.choice(widths)), x)
+    return network.finished(x)
+
+
+def _heavy(random: Random, network: Wiring) -> Network:
+    """Return dense layers of one vector whose weights are about what a cache holds, or several times as much."""
+    widths, weights = random.choice(_HEAVY_WIDTHS), 0
+    wanted_bytes = 2 ** random.uniform(20.5, 23.5)
+    x = network.input((1, random.choice(widths)))
+    while weights < wanted_bytes or network.count < 2:
         units = random.choice(widths)
+        weights += x.shape[-1] * units * (4 if network.type == "float32" else 1)
+        x = network.add(partial(make.dense, units), x)
     return network.finished(x)
 
 
@@ -144,11 +150,15 @@ def _steps(random: Random, network: Wiring) -> Network:
     width = random.choice((16, 32, 64, 128))
     state, fed = network.input((1, width)), network.input((1, width))
     for _ in range(random.choice((6, 12, 24))):
-        left, right = network.several(make.split, network.add(partial(make.dense, 2 * width), state))
+        both = network.add(partial(make.dense, 2 * width), state)
+        if random.random() < 0.5:
+            left, right = network.several(make.split, both)
+        else:
+            left, right = (network.add(partial(make.cut, begin, begin + width), both) for begin in (0, width))
         gate = network.add(partial(make.unary, "LOGISTIC"), network.add(partial(make.binary, "ADD"), left, fed))
         new = network.add(partial(make.unary, "TANH"), right)
         state = network.add(partial(make.binary, "MUL"), new, gate)
-        state = network.add(partial(make.binary, "ADD"), state, fed)
+        state = network.add(partial(make.binary, random.choice(("ADD", "SUB"))), state, fed)
     return network.finished(state)
 
 
@@ -192,8 +202,9 @@ def _joined(random: Random, network: Wiring) -> Network:
 _KINDS: Final[dict[str, Callable[[Random, Wiring], Network]]] = {
     "mixed": _mixed, "plain": _plain, "wide": _wide, "dense": _dense, "tiny": _tiny, "rows": _rows, "joined": _joined,
     "deep": _deep, "steps": _steps,
+    "heavy": _heavy,
 }  # fmt: skip
-_NOT_UNSIGNED: Final = frozenset({"rows", "steps", "joined"})
+_NOT_UNSIGNED: Final = frozenset({"rows", "steps", "joined", "heavy"})
 
 
 def _swish(random: Random, network: Wiring, x: Value) -> Value:

@@ -39,20 +39,20 @@ class Pace:
     def __init__(
         self, runtime: Runtime, *, threads: int, reference_us: Sequence[float] = (), every_s: float = EVERY_S
     ) -> None:
-        self._sittings = [Sitting(runtime, content(), threads=threads) for content in REFERENCES]
+        self.sittings = [Sitting(runtime, content(), threads=threads) for content in REFERENCES]
         self.threads = threads
         self._every_s, self._looked_s = every_s, 0.0
         self._looks: list[tuple[float, ...]] = []
         self.look(RECENT)
         self.reference_us = tuple(reference_us) or self._recent()
         """What the references took when the pace was 1: now, unless told."""
-        if len(self.reference_us) != len(self._sittings):
+        if len(self.reference_us) != len(self.sittings):
             raise EngineError("the profile is of another version: calibrate again")
 
     def look(self, times: int = 1) -> None:
         """Time every reference so many times."""
         for _ in range(times):
-            self._looks.append(tuple(sitting.shortest_us(LOOK_S) for sitting in self._sittings))
+            self._looks.append(tuple(sitting.shortest_us(LOOK_S) for sitting in self.sittings))
         self._looked_s = time.monotonic()
 
     def now(self) -> float:

@@ -40,8 +40,8 @@ def profile_text(calibration: Calibration, *, cores: int, memory_mb: float, cloc
 
 
 def _bandwidth(context: Context) -> float:
-    """Return GB/s at which weights come from behind the caches, or of what is read and written where that is all."""
-    slowest_us = context.cold_us_per_mb or context.fetched_us_per_mb
+    """Return GB/s at which weights come from behind the caches."""
+    slowest_us = context.cold_us_per_mb or context.cold_once_us_per_mb
     return round(1e3 / slowest_us, 2) if slowest_us else 1000.0
 
 

@@ -59,6 +59,14 @@ class Sitting:
         """Return the time of a run, the shortest of those that fit into ``seconds`` (see ``shortest``)."""
         return shortest(self._interpreter.invoke, seconds)
 
+    def runs_in(self, seconds: float) -> int:
+        """Return how many runs take about so long."""
+        return max(1, int(1e6 * seconds / max(self.shortest_us(seconds), 0.01)))
+
+    def time_us(self, count: int) -> float:
+        """Return the mean time of so many runs."""
+        return _batch_ns(self._interpreter.invoke, count) / count / 1e3
+
     def shortest_call_us(self, seconds: float) -> float:
         """Return the same for calls as an engine makes them: inputs set, run, outputs copied."""
         inner = self._interpreter

@@ -187,6 +187,16 @@ def split(writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Va
     return made
 
 
+def cut(begin: int, end: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
+    """STRIDED_SLICE of the last axis."""
+    shape = fed[0].shape
+    made = _tensor(writer, type_name, (*shape[:-1], end - begin))
+    starts, ends, steps = [*[0] * (len(shape) - 1), begin], [*shape[:-1], end], [1] * len(shape)
+    inputs = [fed[0].number, *(writer.integers(values) for values in (starts, ends, steps))]
+    writer.operator("STRIDED_SLICE", inputs, [made.number], (32, {}), version=_version(type_name))
+    return (made,)
+
+
 def reshaped(shape: tuple[int, ...], writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
     """RESHAPE."""
     assert prod(shape) == prod(fed[0].shape)
