@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.scratch import scratch
-from edge_runtime.analysis.xnnpack import Delegation, is_hybrid
+from edge_runtime.analysis.xnnpack import Delegation, fused_away, is_hybrid
 from edge_runtime.errors import ModelError
 
 ALIGNMENT: Final = 64
@@ -103,6 +103,8 @@ def plan_workspace(graph: Graph, delegation: Delegation) -> int:
         for need in needs:
             if need.tensor == source:
                 need.last = max(need.last, until)
+    skipped = _never_written(graph, delegation)
+    needs = [need for need in needs if need.tensor not in skipped]
     outside = {need.tensor for need in _outside(graph, needs, delegation)}
     inside = [need for need in needs if need.tensor not in outside]
     for node in graph.nodes:
@@ -111,6 +113,18 @@ def plan_workspace(graph: Graph, delegation: Delegation) -> int:
             inside.append(_Need("quantized input", fed.elements, node.index, node.index))
     allocations = _place(inside, max(len(graph.nodes) - 1, 0), graph.model.path)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
+
+
+def _never_written(graph: Graph, delegation: Delegation) -> set[int | None]:
+    """Return what lies between two operators that XNNPACK runs as one, unless others read it."""
+    read = [index for node in graph.nodes for index in node.inputs]
+    made_by = {index: node for node in graph.nodes for index in node.outputs}
+    return {
+        index
+        for number in fused_away(graph, delegation)
+        for index in graph.nodes[number].inputs
+        if index in made_by and made_by[index].name == "LOGISTIC" and read.count(index) == 1
+    }
 
 
 def _joined_paddings(graph: Graph, delegation: Delegation) -> dict[int, tuple[int, int]]:

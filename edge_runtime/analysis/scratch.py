@@ -91,11 +91,13 @@ def _transpose_conv(graph: Graph, node: Node) -> list[Scratch]:
     assert fed is not None
     assert result is not None
     parts = [
-        Scratch("col2im", 4 * prod(fed.shape[1:3]) * prod(weights.shape[:3])),
+        # Dynamic, as the accumulators: outside the arena, and not given back (seen with ai-edge-litert 2.3.0).
+        Scratch("col2im", 4 * prod(fed.shape[1:3]) * prod(weights.shape[:3]), persistent=True),
         Scratch("transposed_weights", weights.size_bytes, persistent=True),
     ]
     if fed.type.name != "float32":
-        parts.append(Scratch("accumulators", (8 if fed.type.name == "int16" else 4) * result.elements))
+        wide = 8 if fed.type.name == "int16" else 4
+        parts.append(Scratch("accumulators", wide * result.elements, persistent=True))
     return parts
 
 

@@ -7,10 +7,11 @@
     scripts/benchmarks/latency_error.py report times.json --device profile.toml
 
 A round times every model once with each number of threads: the shortest of the calls (inputs set, run, outputs read)
-that fit into ``--seconds``. With ``--device`` the reference operators of that profile are timed beside every model, and
-``report --same-minute`` compares with what the model would have taken at the pace of the calibration. What counts is
-the shortest over all rounds; the noise is how far the shortest of the even rounds is from that of the odd ones. Models
-are those of the index that build_latency_models.py writes, or all of a folder without one.
+that fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least.
+With ``--device`` the reference operators of that profile are timed beside every model, and ``report --same-minute``
+compares with what the model would have taken at the pace of the calibration. What counts is the shortest over all
+rounds; the noise is how far the shortest of the even rounds is from that of the odd ones. Models are those of the index
+that build_latency_models.py writes, or all of a folder without one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Iterable
 from math import exp, log
 from pathlib import Path
@@ -33,6 +35,7 @@ from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.profile import Profile, load_profile
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, load_runtime, quiet_native_output
+from edge_runtime.store.atomic import replace_file
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -40,20 +43,22 @@ def measure(args: argparse.Namespace) -> None:
     times: dict[str, list[float]] = json.loads(args.into.read_text()) if args.into.is_file() else {}
     profile = load_profile(str(args.device)) if args.device else None
     paces = {threads: pace(runtime, profile, threads) for threads in args.threads} if profile else {}
-    for path in models(args.models, args.set):
-        for threads in args.threads:
-            try:
-                with quiet_native_output():
-                    us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
-                    if paces:
-                        paces[threads].look(2)
-                        slow = paces[threads].now()
-                        times.setdefault(f"{path.stem}@{threads}@pace", []).append(slow)
-            except EngineError as error:
-                print(f"{path.stem}: {error}", file=sys.stderr)
-                break
-            times.setdefault(f"{path.stem}@{threads}", []).append(us)
-        args.into.write_text(json.dumps(times) + "\n")
+    end_s = time.monotonic() + args.stretch
+    wanted = [(path, threads) for path in models(args.models, args.set) for threads in args.threads]
+    for path, threads in sorted(wanted, key=lambda one: len(times.get(f"{one[0].stem}@{one[1]}", []))):
+        if time.monotonic() > end_s:
+            break
+        try:
+            with quiet_native_output():
+                us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
+                if paces:
+                    paces[threads].look(2)
+                    times.setdefault(f"{path.stem}@{threads}@pace", []).append(paces[threads].now())
+        except EngineError as error:
+            print(f"{path.stem}: {error}", file=sys.stderr)
+            continue
+        times.setdefault(f"{path.stem}@{threads}", []).append(us)
+    replace_file(args.into, (json.dumps(times) + "\n").encode())
 
 
 def pace(runtime: Runtime, profile: Profile, threads: int) -> Pace:
@@ -148,6 +153,7 @@ def main() -> None:
     parser.add_argument("--set", choices=("design", "blind", "fresh"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
+    parser.add_argument("--stretch", type=float, default=3600.0, help="seconds after which measuring stops (3600)")
     parser.add_argument("--device", type=Path, help="with report: a calibrated profile")
     parser.add_argument("--same-minute", action="store_true", help="with report: divide times by the pace beside them")
     parser.add_argument("--each", action="store_true", help="with report: a line for every model, the worst first")
