@@ -124,9 +124,15 @@ def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
         side, (channels, _) = _drawn(random, taps=1, alike=True)
         depthwise = partial(make.depthwise, type_name, side, channels, window=window, stride=stride)
         yield Probe(f"{type_name} depthwise", depthwise)
-    for side, channels in PICTURES[:4]:
-        large = partial(make.depthwise, type_name, min(side, 14), channels // 4, window=7, stride=1)
-        yield Probe(f"{type_name} depthwise large", large)
+    for _ in range(count // 6):
+        side, channels, stride = (
+            random.choice((4, 7, 8, 14, 16, 28, 32)),
+            random.randint(1, 24) * 8,
+            random.choice((1, 2)),
+        )
+        if side * side * channels <= MOST_SINGLE:
+            large = partial(make.depthwise, type_name, side, channels, window=random.choice((7, 7, 9)), stride=stride)
+            yield Probe(f"{type_name} depthwise large", large)
 
 
 def _dense(random: Random, type_name: str, count: int) -> Iterator[Probe]:
