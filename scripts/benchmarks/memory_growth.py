@@ -11,13 +11,13 @@ import ctypes
 import re
 import sys
 
-import numpy  # noqa: F401 - before the first look: it belongs to the program, not to the model
+import numpy as np  # noqa: F401 - before the first look: it belongs to the program, not to the model
 from ai_edge_litert import interpreter as litert
 
 
-def anonymous():  # type: ignore[no-untyped-def] # noqa: ANN201
+def anonymous():  # type: ignore[no-untyped-def]
     """Return the bytes of memory that belongs to no file."""
-    return int(re.search(r"Anonymous:\s+(\d+)", open("/proc/self/smaps_rollup").read())[1]) * 1024  # noqa: PTH123,SIM115
+    return int(re.search(r"Anonymous:\s+(\d+)", open("/proc/self/smaps_rollup").read())[1]) * 1024  # noqa: PTH123
 
 
 anonymous()

@@ -17,6 +17,7 @@ from edge_runtime.analysis.calibration.networks import networks
 from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
+from edge_runtime.analysis.calibration.windows import curve
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.graph import build_graph, read_graph
 from edge_runtime.analysis.inspection import inspect_model
@@ -196,6 +197,16 @@ def test_long_runs_are_slower_than_short_ones_by_what_was_measured() -> None:
     for alone_us, factor in ((400.0, 1.0), (2000.0, 1.02), (4000.0, 1.04), (9000.0, 1.04)):
         plain = in_context_us(steady, [alone_us], network((0,)))
         assert in_context_us(hurried, [alone_us], network((0,))) == pytest.approx(factor * plain, rel=1e-3)
+
+
+def test_runs_that_last_longer_meet_what_disturbs_and_too_short_a_course_says_nothing() -> None:
+    # Every tenth batch takes three times as long: half a millisecond escapes it, sixteen do not.
+    course = [3.0 if number % 10 == 0 else 1.0 for number in range(400)]
+    found = dict(curve([course]))
+    assert found[1000.0] == 1.0
+    assert found[8000.0] == pytest.approx(1.125, rel=0.05)
+    assert curve([course[:4]]) == ()
+    assert curve([]) == ()
 
 
 def test_the_caches_are_read_where_the_system_tells(tmp_path: Path) -> None:

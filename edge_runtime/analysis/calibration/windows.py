@@ -24,9 +24,14 @@ def longer_runs(sittings: Sequence[Sitting], seconds: float) -> tuple[tuple[floa
     if not sittings:
         return ()
     courses = [_course(sitting, seconds / len(sittings)) for sitting in sittings]
+    return curve(courses)
+
+
+def curve(courses: Sequence[list[float]]) -> tuple[tuple[float, float], ...]:
+    """Return the same from how long one batch after another took, of each operator; nothing of too short a course."""
     found = []
     for length in LENGTHS:
-        slower = [_slower(course, length) for course in courses if len(course) >= 2 * length]
+        slower = [_slower(course, length) for course in courses if len(course) >= max(TRIES, 2 * length)]
         if slower:
             found.append((1e6 * BATCH_S * length, round(max(1.0, exp(fsum(map(log, slower)) / len(slower))), 4)))
     return tuple(found)
