@@ -19,6 +19,12 @@ _TIE: Final = 1e-6
 _CONFIDENCE_Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
 
+_ROUNDING: Final = 1e-3
+_PIXELS: Final = 8.0
+"""What reaches further than this beside scores of 0..1 takes three of their eight bits and more."""
+_TOLD: Final = 0.05
+"""Scores that never reach this tell nothing that could be lost."""
+
 Array = NDArray[Any]
 
 
@@ -31,6 +37,13 @@ class OutputDifference:
     max_error: float
     """The largest absolute difference, in the output's own unit."""
     reference_range: tuple[float, float]
+    scores_db: float | None = None
+    """Of the scores alone, where a detector's output has them beside boxes in pixels."""
+
+    @property
+    def worst_db(self) -> float:
+        """Return the ratio that counts."""
+        return self.sqnr_db if self.scores_db is None else min(self.sqnr_db, self.scores_db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,30 @@ def compare(name: str, reference: Array, other: Array) -> OutputDifference:
         sqnr_db=round(sqnr_db(wanted, got), 2),
         max_error=float(np.max(np.abs(wanted[both] - got[both]), initial=0.0)),
         reference_range=(float(numbers.min(initial=math.inf)), float(numbers.max(initial=-math.inf))),
+        scores_db=_scores_db(wanted, got),
     )
+
+
+def worst_db(reference: Array, other: Array) -> float:
+    """Return the ratio of a whole output, or of the scores in it where theirs is worse."""
+    return compare("", reference, other).worst_db
+
+
+def _scores_db(wanted: Array, got: Array) -> float | None:
+    """Return the ratio of the columns of scores that stand beside boxes in pixels; None where there are none.
+
+    In 8 bits with one scale such a tensor keeps its boxes and rounds its scores away, which the ratio over all hides.
+    """
+    if wanted.ndim < 3 or not np.isfinite(wanted).all() or not np.isfinite(got).all():
+        return None
+    axis = -1 if wanted.shape[-1] <= wanted.shape[-2] else -2
+    columns, others = (np.moveaxis(one, axis, -1).reshape(-1, wanted.shape[axis]) for one in (wanted, got))
+    low, high = columns.min(axis=0, initial=math.inf), columns.max(axis=0, initial=-math.inf)
+    scores = (low >= -_ROUNDING) & (high <= 1.0 + _ROUNDING)
+    pixels = float(np.abs(columns[:, ~scores]).max(initial=0.0))
+    if pixels < _PIXELS or high[scores].max(initial=0.0) < _TOLD:
+        return None
+    return round(sqnr_db(columns[:, scores], others[:, scores]), 2)
 
 
 def top1(outputs: Array) -> NDArray[np.int64]:

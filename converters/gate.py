@@ -57,7 +57,12 @@ class Verdict:
     @property
     def sqnr_db(self) -> float:
         """Return the worst output's ratio."""
-        return min(output.sqnr_db for output in self.outputs)
+        return min(output.worst_db for output in self.outputs)
+
+    @property
+    def scores_db(self) -> float | None:
+        """Return the worst ratio of scores that share a tensor with boxes in pixels, None where none do."""
+        return min((output.scores_db for output in self.outputs if output.scores_db is not None), default=None)
 
 
 def judge(
@@ -79,6 +84,12 @@ def judge(
         f"output {output.name}: {output.sqnr_db:.1f} dB, at least {LOWEST_SQNR_DB:g} dB are wanted"
         for output in outputs
         if output.sqnr_db < LOWEST_SQNR_DB
+    ]
+    failures += [
+        f"output {output.name}: {output.scores_db:.1f} dB of its scores, which share a scale with boxes in pixels, at "
+        f"least {LOWEST_SQNR_DB:g} dB are wanted"
+        for output in outputs
+        if output.scores_db is not None and output.scores_db < LOWEST_SQNR_DB
     ]
     agreed = entropy = accuracy = errors = None
     doubts: list[str] = []

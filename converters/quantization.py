@@ -13,7 +13,7 @@ from converters.arrays import Array, read_array
 from converters.artifact import int8_macs
 from converters.calibration import Plan
 from converters.child import Child, StepReport
-from converters.gate import Verdict, judge
+from converters.gate import LOWEST_SQNR_DB, Verdict, judge
 from converters.options import CALIBRATED, Options
 from converters.progress import Progress
 from converters.rescue.ladder import climb
@@ -91,7 +91,8 @@ class Quantization:
         usual: tuple[RangeMethod, ...] = RANGE_METHODS if spared else ("minmax",)
         methods = usual if self._options.ranges == "auto" else (self._options.ranges,)
         wide = self._options.quantize != "int16x8" and not self._options.edgetpu
-        for number, candidate in enumerate(climb(self._measured, self._worst_layers, methods=methods, wide=wide)):
+        rungs = climb(self._measured, self._worst_layers, joins=self._joins, methods=methods, wide=wide)
+        for number, candidate in enumerate(rungs):
             yield self._attempts[candidate.recipe]
             if number == 0 and self._options.rescue:
                 self._title = "rescuing: the gate refused the usual way"
@@ -162,6 +163,7 @@ class Quantization:
             accuracy=verdict.accuracy.after if verdict.accuracy else None,
             failures=verdict.failures,
             doubts=verdict.doubts,
+            scores_db=verdict.scores_db,
         )
         self._attempts[recipe] = replace(attempt, candidate=candidate)
         return candidate
@@ -177,6 +179,11 @@ class Quantization:
         folder = str(self._folder / "trial")
         reply = self._runner.call("run", model=str(path), samples=str(self._plan.trial.path), folder=folder, stem=stem)
         return [read_array(output) for output in reply["outputs"]]
+
+    def _joins(self, candidate: Candidate) -> list[str]:
+        if candidate.scores_db is None or candidate.scores_db >= LOWEST_SQNR_DB:
+            return []
+        return [str(name) for name in self._quantizer.call("joins", source=str(self._source))["layers"]]
 
     def _worst_layers(self, recipe: Recipe) -> list[str]:
         self._progress(self._title)

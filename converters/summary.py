@@ -19,6 +19,7 @@ def text(result: ConversionResult) -> str:
     lines += [
         f"  output {output.name}: {output.sqnr_db:.1f} dB, largest error {output.max_error:.3g} "
         f"in {output.reference_range[0]:.3g}..{output.reference_range[1]:.3g}"
+        f"{'' if output.scores_db is None else f'; {output.scores_db:.1f} dB of its scores'}"
         for output in verdict.outputs
     ]
     if verdict.agreement is not None:

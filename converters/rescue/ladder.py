@@ -1,6 +1,7 @@
 """Which recipes are tried, in which order: the cheapest to run first, and the next only when that one is not enough."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from converters.rescue.ranges import RANGE_METHODS, RangeMethod
@@ -12,14 +13,22 @@ _MOST_IN_FLOAT: Final = (*_FEW, 16)
 Measure = Callable[[Recipe], Candidate]
 WorstLayers = Callable[[Recipe], Sequence[str]]
 """The layers that cost most when they alone are quantised, the worst first."""
+Joins = Callable[[Candidate], Sequence[str]]
+"""The layers that put scores and boxes into one tensor with one scale, where that is what a candidate lacks."""
 
 
 def climb(
-    measure: Measure, worst_layers: WorstLayers, *, methods: Sequence[RangeMethod] = RANGE_METHODS, wide: bool = True
+    measure: Measure,
+    worst_layers: WorstLayers,
+    *,
+    joins: Joins = lambda _: (),
+    methods: Sequence[RangeMethod] = RANGE_METHODS,
+    wide: bool = True,
 ) -> Iterator[Candidate]:
     """Yield what is worth judging: first the best ranges, biases corrected where it helps, then what passes its trial.
 
     The consumer stops when its own verdict is good. At the end the best of all is yielded once more, passed or not.
+    ``joins`` is asked first what to keep in float, for what no range mends.
     ``wide`` says whether layers with 16-bit activations are tried.
     """
     tried: list[Candidate] = []
@@ -31,7 +40,10 @@ def climb(
     plain = max((trial(Recipe(ranges=method)) for method in methods), key=standing)
     best = max(plain, trial(Recipe(ranges=plain.recipe.ranges, bias_corrected=True)), key=standing)
     yield best
-    for free in _equalized(methods, trial):
+    joined = tuple(joins(best))
+    if joined and (apart := trial(replace(best.recipe, in_float=joined))).passed:
+        yield apart
+    for free in _equalized(methods, trial, joined):
         if free.passed:
             yield free
     base = max(tried, key=standing).recipe
@@ -46,11 +58,14 @@ def standing(candidate: Candidate) -> tuple[bool, bool, float]:
     return candidate.passed, not candidate.doubts, candidate.sqnr_db
 
 
-def _equalized(methods: Sequence[RangeMethod], trial: Callable[[Recipe], Candidate]) -> Iterator[Candidate]:
+def _equalized(
+    methods: Sequence[RangeMethod], trial: Callable[[Recipe], Candidate], in_float: tuple[str, ...]
+) -> Iterator[Candidate]:
     """Try equalisation: like what came before it, it makes the artifact neither larger nor slower."""
-    equalized = max((trial(Recipe(ranges=method, equalized=True)) for method in methods), key=standing)
+    recipes = [Recipe(ranges=method, equalized=True, in_float=in_float) for method in methods]
+    equalized = max((trial(recipe) for recipe in recipes), key=standing)
     yield equalized
-    yield trial(Recipe(ranges=equalized.recipe.ranges, equalized=True, bias_corrected=True))
+    yield trial(replace(equalized.recipe, bias_corrected=True))
 
 
 def _with_layers(base: Recipe, worst: Sequence[str], *, wide: bool) -> Iterator[Recipe]:
@@ -58,5 +73,5 @@ def _with_layers(base: Recipe, worst: Sequence[str], *, wide: bool) -> Iterator[
     ways = ((_FEW, "wide"), (_MOST_IN_FLOAT, "in_float")) if wide else ((_MOST_IN_FLOAT, "in_float"),)
     for counts, field in ways:
         for count in [count for count in counts if count <= len(worst)]:
-            layers = {field: tuple(worst[:count])}
-            yield Recipe(base.ranges, base.equalized, base.bias_corrected, **layers)
+            layers = tuple(name for name in worst[:count] if name not in base.in_float)
+            yield replace(base, **{field: getattr(base, field) + layers})

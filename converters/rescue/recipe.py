@@ -46,6 +46,8 @@ class Candidate:
     doubts: tuple[str, ...] = ()
     """What its few samples cannot tell."""
     chosen: bool = False
+    scores_db: float | None = None
+    """Of a detector's scores alone, where they share a tensor with boxes in pixels; part of ``sqnr_db``."""
 
     @property
     def passed(self) -> bool:

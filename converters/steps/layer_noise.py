@@ -12,6 +12,7 @@ from converters.steps import observer
 from edge_runtime.analysis.operator_names import operator_name
 from edge_runtime.model_file import parse_model
 
+_MOVES: Final = frozenset({"CONCATENATION", "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
 _MOST_COMPARED: Final = 8
 """Samples over which activations are compared."""
 
@@ -90,6 +91,23 @@ def noisiest(wanted: bytes, got: bytes, samples: str | Path) -> list[str]:
     noise = measure(wanted, got, samples)
     grown = {one.output: _growth(one, noise) for one in operators(wanted)}
     return sorted(grown, key=lambda name: grown[name], reverse=True)
+
+
+def joins(content: bytes) -> list[str]:
+    """Return the outputs of the operators that lead from CONCATENATION to the network's outputs and compute nothing."""
+    makers = {one.output: one for one in operators(content)}
+    model = parse_model(content, "the float model")
+    found: list[str] = []
+    for index in model.outputs:
+        path: list[str] = []
+        name = model.tensors[index].name
+        while (maker := makers.get(name)) is not None and maker.kind in _MOVES and maker.inputs:
+            path.append(name)
+            if maker.kind == "CONCATENATION":
+                found += path
+                break
+            name = maker.inputs[0]
+    return found
 
 
 def _growth(operator: Operator, noise: Mapping[str, Noise]) -> float:

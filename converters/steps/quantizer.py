@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from converters.comparison import sqnr_db
+from converters.comparison import worst_db
 from converters.rescue import bias_correction, equalization
 from converters.rescue.network import FloatNetwork
 from converters.rescue.ranges import ChannelStatistics, Observed, clipped_share
@@ -141,8 +141,13 @@ class Session:
                 got = observer.outputs(quantized(prepared.content, limits, scheme, Recipe(), only=name), trial)
             except (ModelError, RuntimeError, ValueError):
                 continue  # an operator that cannot stand alone between floats
-            found.append((name, min(sqnr_db(one, other) for one, other in zip(right, got, strict=True))))
+            found.append((name, min(worst_db(one, other) for one, other in zip(right, got, strict=True))))
         return {"layers": sorted(found, key=lambda one: one[1])}
+
+    def joins(self, source: str) -> dict[str, Any]:
+        """Return ``layers``: what only puts values into one tensor and in order, before the network's outputs."""
+        content = repairs.with_signature(integer_kernels.with_products(Path(source).read_bytes()))
+        return {"layers": layer_noise.joins(content)}
 
 
 def _recipe(fields: Mapping[str, Any] | None) -> Recipe:

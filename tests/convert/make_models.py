@@ -103,6 +103,16 @@ def picture_net(*before: keras.Layer, shape: tuple[int | None, ...] = (12, 16, 3
     )
 
 
+def boxes_beside_scores() -> keras.Model:
+    """A detector's head as YOLO exports it: (1, 48, 6), boxes in pixels and scores in one tensor."""
+    entry = keras.Input((12, 16, 3))
+    kept = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(entry)
+    boxes = layers.Rescaling(120.0)(layers.Conv2D(4, 1, activation="sigmoid")(kept))
+    scores = layers.Conv2D(2, 1, activation="sigmoid")(kept)
+    joined = layers.Concatenate()([layers.Reshape((48, 4))(boxes), layers.Reshape((48, 2))(scores)])
+    return keras.Model(entry, joined)
+
+
 def write_onnx(path: Path, kind: str, *, batch: object = 1, side: object = 8, **attributes: object) -> None:
     generator = np.random.default_rng(3)
     weights = numpy_helper.from_array(generator.normal(size=(4, 3, 3, 3)).astype(np.float32), "w")
@@ -136,6 +146,7 @@ def main(folder: Path) -> None:
     keras.Sequential([keras.Input((20, 3)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(), layers.Dense(3)]).save(
         folder / "window.keras"
     )
+    boxes_beside_scores().save(folder / "boxes_beside_scores.keras")
     recurrent().save(folder / "recurrent.keras")
     picture_net().export(folder / "saved", verbose=False)
     picture_net().save_weights(folder / "only.weights.h5")

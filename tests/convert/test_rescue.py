@@ -48,6 +48,22 @@ def test_a_collapsed_network_is_equalised_until_it_passes(
         assert "equalised" in model.spec.provenance["recipe"]
 
 
+def test_scores_beside_boxes_in_pixels_are_not_rounded_away(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (60, 12, 16, 3), np.uint8))
+    flags = ["--calibration", str(tmp_path / "x.npy"), "--preset", "tf", "--task", "raw", "--json", "-q"]
+    source = [str(models / "boxes_beside_scores.keras"), "-o", str(tmp_path / "out.tflite")]
+    assert main([*source, *flags]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["candidates"][0]["scores_db"] < 20.0
+    (kept,) = result["verdict"]["outputs"]
+    assert kept["scores_db"] > 30.0
+    (chosen,) = [row for row in result["candidates"] if row["chosen"]]
+    assert 1 <= len(chosen["recipe"]["in_float"]) <= 3
+    assert chosen["int8_macs"] == 1.0
+
+
 def test_activations_that_were_not_fused_are_computed_in_int8(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

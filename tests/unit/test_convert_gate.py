@@ -33,6 +33,22 @@ def test_sqnr_does_not_depend_on_the_unit(values: list[float], unit: float) -> N
     assert comparison.sqnr_db(wanted * unit, got * unit) == pytest.approx(comparison.sqnr_db(wanted, got))
 
 
+@pytest.mark.parametrize("features_last", [True, False])
+def test_scores_are_compared_apart_from_boxes_in_pixels(features_last: bool) -> None:
+    generator = np.random.default_rng(0)
+    boxes, scores = generator.uniform(0, 640, (3, 50, 4)), generator.uniform(0, 1, (3, 50, 2))
+    wanted = np.concatenate([boxes, scores], axis=2)
+    got = np.round(wanted / 2.5) * 2.5
+    if not features_last:
+        wanted, got = wanted.transpose(0, 2, 1), got.transpose(0, 2, 1)
+    found = comparison.compare("head", wanted, got)
+    assert found.sqnr_db > 45
+    assert found.scores_db is not None
+    assert found.scores_db < 5
+    assert "dB of its scores" in gate.judge(["head"], [wanted], [got], classifier=False).failures[0]
+    assert comparison.compare("scores", wanted / 640, got / 640).scores_db is None  # one scale serves both
+
+
 def test_a_constant_classifier_has_no_entropy() -> None:
     assert comparison.class_entropy_bits(scores([1, 1, 1])) == 0.0
     assert comparison.class_entropy_bits(scores([0, 1, 2, 3])) == pytest.approx(2.0)

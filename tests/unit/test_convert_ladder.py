@@ -57,6 +57,15 @@ def test_equalisation_is_tried_before_any_layer_leaves_int8() -> None:
     assert not any(recipe.wide or recipe.in_float for recipe in tried)
 
 
+def test_what_joins_scores_and_boxes_leaves_int8_first_and_stays_out() -> None:
+    tried: list[Recipe] = []
+    rungs = climb(measured(lambda recipe: 9.0 + len(recipe.in_float), tried), worst, joins=lambda _: ["join"])
+    assert not next(rungs).passed
+    assert not next(rungs).passed
+    assert all(recipe.in_float[:1] == ("join",) for recipe in tried[4:])
+    assert tried[4].in_float == ("join",)
+
+
 def test_layers_are_widened_one_by_one_and_then_put_in_float() -> None:
     tried: list[Recipe] = []
     rungs = climb(measured(lambda recipe: 25.0 if len(recipe.in_float) == 4 else 3.0, tried), worst)
