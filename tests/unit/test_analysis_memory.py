@@ -98,6 +98,31 @@ def test_xnnpack_never_writes_a_padding_that_belongs_to_a_convolution(padding: s
     assert plan_workspace(graph, delegation(graph)) == expected
 
 
+@pytest.mark.parametrize(("read_again", "tensors"), [(False, 1), (True, 3)])
+def test_xnnpack_needs_no_tensor_between_a_logistic_and_its_product_with_8_bits(read_again: bool, tensors: int) -> None:
+    model = ModelBuilder("int8")
+    fed = model.tensor([1, 8, 8, 16])
+    first = model.op("TANH", [fed], [1, 8, 8, 16])
+    gate = model.op("LOGISTIC", [first], [1, 8, 8, 16])
+    product = model.op("MUL", [first, gate], [1, 8, 8, 16], schema.MulOptionsT())
+    last = model.op("TANH", [product], [1, 8, 8, 16])
+    again = [model.op("TANH", [gate], [1, 8, 8, 16])] if read_again else []
+    graph = model.build([fed], [last, *again])
+    assert plan_workspace(graph, delegation(graph)) == tensors * 8 * 8 * 16
+
+
+def test_transposed_convolutions_keep_their_columns_outside_the_arena() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 4, 4, 8])
+    options = schema.TransposeConvOptionsT()
+    options.strideH = options.strideW = 2
+    inputs = [model.weights([4], "int32"), model.weights([16, 3, 3, 8]), fed]
+    graph = model.build([fed], [model.op("TRANSPOSE_CONV", inputs, [1, 8, 8, 16], options)])
+    parts = {part.name: part for part in scratch(graph, graph.nodes[0])}
+    assert parts["col2im"].size_bytes == 4 * (4 * 4) * (3 * 3 * 16)
+    assert parts["col2im"].persistent
+
+
 def test_im2col_is_wanted_by_windows_and_strides_and_not_by_pointwise_convolutions() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 8, 8, 3])
