@@ -6,6 +6,7 @@ print goes to a log file, whose end is told when the child dies.
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from edge_runtime import errors
 from edge_runtime.errors import EdgeRuntimeError, ModelError
 
 _LOG_TAIL_BYTES: Final = 4000
+_WORK_FOLDER: Final = re.compile(rf"\S*/{disk.WORK_PREFIX}[^/\s]+/(?:trial/)?")
 _QUIET: Final = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "",
@@ -160,6 +162,7 @@ def _signal_name(number: int) -> str:
 
 def _rebuilt(said: Mapping[str, str], title: str, folder: Path) -> EdgeRuntimeError:
     message = said["message"].replace(f"{folder}/", "")  # a file the user never sees, and that is gone soon
+    message = _WORK_FOLDER.sub("", message)
     kind = getattr(errors, said["type"], None)
     if isinstance(kind, type) and issubclass(kind, EdgeRuntimeError):
         return kind(message)

@@ -1,7 +1,7 @@
 """What ai-edge-quantizer is told, and what is mended of its answer. TensorFlow is not needed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,8 @@ from converters.rescue.recipe import Recipe
 from converters.steps import integer_kernels, observer, repairs
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.model_file import parse_model
+
+_BATCH_MATMUL: Final = 126
 
 
 def quantized(
@@ -30,6 +32,8 @@ def quantized(
     if only is None:
         _RECIPES[scheme](work)
         _exceptions(work, recipe)
+        if scheme == "int16x8" or recipe.wide:
+            _products_in_float(work, content, None if scheme == "int16x8" else recipe.wide)
     else:
         _layers(work, only, 16 if scheme == "int16x8" else 8)
     if plain_dense:
@@ -68,6 +72,20 @@ def _exceptions(work: Any, recipe: Recipe) -> None:
     for name in recipe.in_float:
         every = qtyping.TFLOperationName.ALL_SUPPORTED
         work.update_quantization_recipe(_scope(name), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _products_in_float(work: Any, content: bytes, names: Collection[str] | None) -> None:
+    """Leave products with constants in float, of those named: BATCH_MATMUL has no kernel for 16 by 8 bits."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.quantizer import AlgorithmName
+
+    model = parse_model(content, "the float model")
+    for operator in model.operators:
+        name = model.tensors[operator.outputs[0]].name
+        constant = any(model.buffer(model.tensors[index].buffer) for index in operator.inputs if index >= 0)
+        if operator.code.builtin == _BATCH_MATMUL and constant and (names is None or name in names):
+            every = qtyping.TFLOperationName.ALL_SUPPORTED
+            work.update_quantization_recipe(_scope(name), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _layers(work: Any, name: str, bits: int) -> None:

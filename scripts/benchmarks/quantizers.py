@@ -49,7 +49,8 @@ def tensorflow_quantized(session: KerasSession, source: str, folder: Path, calib
 
     target.convert = quantizing
     try:
-        session.convert(source, str(folder / "unused.tflite"), None, unroll=True)
+        (folder / "theirs").mkdir()
+        session.convert(source, str(folder / "theirs/unused.tflite"), None, unroll=True)
     finally:
         target.convert = convert
     return kept[0]
