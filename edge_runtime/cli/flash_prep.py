@@ -60,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("wheels")
     group.add_argument("--make-wheelhouse", type=Path, metavar="DIR", help="collect every wheel a device needs")
     group.add_argument(
-        "--machine", action="append", choices=MACHINES, help="for these processors (default: aarch64); may be repeated"
+        "--machine",
+        action="append",
+        choices=MACHINES,
+        help="for these processors (default: aarch64); may be repeated. A 32-bit system fetches its own",
     )
 
 
@@ -138,6 +141,11 @@ def _warnings(card: Card, args: argparse.Namespace) -> list[str]:
     if card.booted:
         how = "write it anew, or run on the device: sudo sh /boot/firmware/edge-infer/first-boot.sh"
         found.append(f"this card seems to have booted before, and then its first-boot files are ignored: {how}")
+    if card.machine == "armv7l":
+        found.append(
+            "this is a 32-bit system: tflite-runtime instead of LiteRT, int8 models many times slower; a Zero W or a "
+            "Pi 1 (ARMv6) cannot run any. Every board since the Pi 3 and the Zero 2 W takes the 64-bit one"
+        )
     if args.device is None and args.model is not None:
         found.append("no --device: whether the model suits the board was not checked")
     return found
@@ -153,6 +161,7 @@ def _report(args: argparse.Namespace, prepared: Plan, warnings: list[str], verdi
             "boot": str(prepared.card.boot),
             "formats": prepared.card.formats,
             "system": prepared.card.system,
+            "machine": prepared.card.machine,
             "booted": prepared.card.booted,
             "changed": prepared.changes,
             "written": not args.dry_run,
@@ -167,7 +176,8 @@ def _report(args: argparse.Namespace, prepared: Plan, warnings: list[str], verdi
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     would = "would be " if args.dry_run else ""
-    lines = [f"card      {prepared.card.boot}: {prepared.card.system}, {' and '.join(prepared.card.formats)}"]
+    card = prepared.card
+    lines = [f"card      {card.boot}: {card.system} for {card.machine}, {' and '.join(card.formats)}"]
     if verdict:
         lines.append(f"model     {verdict}")
     if not prepared.changes:

@@ -10,8 +10,11 @@ from edge_runtime.errors import UsageError
 
 Format = Literal["cloud-init", "preseed", "firstrun"]
 System = Literal["trixie", "bookworm"]
+Machine = Literal["aarch64", "armv7l"]
 PYTHON_OF: Final[dict[System, tuple[int, int]]] = {"trixie": (3, 13), "bookworm": (3, 11)}
 PRESEED: Final = "rpi-preseed.toml"
+_KERNELS_32_BIT: Final = ("kernel.img", "kernel7.img", "kernel7l.img")
+"""On the card of a 32-bit system alone; kernel8.img is on both, since a 32-bit system may run on a 64-bit kernel."""
 _FIRST_BOOT: Final = re.compile(r"(?:^| )(?:init=/usr/lib/raspberrypi-sys-mods/firstboot|resize)(?= |$)")
 """In cmdline.txt until the first boot has made the root file system as large as the card: Bookworm, Trixie (pi-gen)."""
 
@@ -24,6 +27,7 @@ class Card:
     formats: tuple[Format, ...]
     """More than one where a card has the files of more: what is put there does nothing the second time it is run."""
     system: System
+    machine: Machine
     booted: bool
     free_bytes: int
 
@@ -48,6 +52,7 @@ def recognise(boot: Path, *, system: System | None = None) -> Card:
         boot=boot,
         formats=formats or ("firstrun",),
         system=found,
+        machine="armv7l" if any((boot / name).is_file() for name in _KERNELS_32_BIT) else "aarch64",
         booted=_FIRST_BOOT.search(_text(boot / "cmdline.txt")) is None,
         free_bytes=shutil.disk_usage(boot).free,
     )

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.errors import ConfigError, UsageError
+from edge_runtime.errors import ConfigError, UnsupportedPlatformError, UsageError
 from edge_runtime.flash.card import PYTHON_OF, Card
 from edge_runtime.service.packages import requirements_name
 
@@ -61,11 +61,15 @@ class Wanted:
     wifi: str | None = None
     """NetworkManager's file, see `edge_runtime.flash.wifi`."""
     wifi_country: str | None = None
-    machine: str = "aarch64"
 
 
 def collect(card: Card, wanted: Wanted) -> Payload:
-    """Return what goes onto the card; nothing is written. Raises UsageError, ConfigError."""
+    """Return what goes onto the card; nothing is written. Raises UsageError, ConfigError, UnsupportedPlatformError."""
+    if card.machine == "armv7l" and card.system != "bookworm":
+        raise UnsupportedPlatformError(
+            f"{card.boot} is a 32-bit system of {card.system}, and no TFLite interpreter is built for that: "
+            "write the card with the 64-bit Raspberry Pi OS"
+        )
     payload = Payload()
     _scripts(payload)
     _wheels(payload, card, wanted)
@@ -119,8 +123,13 @@ def _wheels(payload: Payload, card: Card, wanted: Wanted) -> None:
         payload.entries[f"wheels/{wanted.own_wheel.name}"] = wanted.own_wheel
         payload.warnings.append("no --wheelhouse: the first boot fetches the packages and needs network")
         return
+    if card.machine == "armv7l":
+        raise UsageError(
+            f"{card.boot} is a 32-bit system, whose packages come from piwheels.org on the first boot: "
+            "leave --wheelhouse out and give it a network, or write the card with the 64-bit Raspberry Pi OS"
+        )
     version = PYTHON_OF[card.system]
-    name = requirements_name(f"cp{version[0]}{version[1]}-{wanted.machine}")
+    name = requirements_name(f"cp{version[0]}{version[1]}-{card.machine}")
     try:
         listed = (wanted.wheelhouse / name).read_text("utf-8")
     except OSError as error:

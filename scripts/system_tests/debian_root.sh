@@ -62,8 +62,8 @@ debian_settle() {
   [[ -f $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   [[ -f $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
   # Debian 12's sysusers does not know Debian 13's `u!` (a locked account), and then makes no such user at all.
-  sed -i 's/^u!/u /' "$root"/usr/lib/sysusers.d/*.conf
-  systemd-sysusers --root="$root" >/dev/null 2>&1
+  find "$root/usr/lib/sysusers.d" -name '*.conf' -exec sed -i 's/^u!/u /' {} + 2>/dev/null || true
+  systemd-sysusers --root="$root" >/dev/null 2>&1 || true
   # numpy asks for these by names that update-alternatives would have made.
   for folder in "$root"/usr/lib/*-linux-gnu*; do
     for name in blas lapack; do

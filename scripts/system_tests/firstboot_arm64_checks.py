@@ -1,7 +1,7 @@
 """The machines of the test ``firstboot-arm64`` from outside: three cards that ``flash-prep`` wrote, each booted.
 
-Arguments: a folder with ``kernel``, ``first.gz``, ``wheels`` and for each card ``NAME.img`` (root) and ``NAME.fat``;
-the ports of two brokers and of the package index.
+Arguments: a folder with ``kernel``, ``first.gz``, ``wheels`` and each card as ``NAME.img``; the ports of two brokers,
+of the package index; the cards' names.
 """
 
 import functools
@@ -20,38 +20,53 @@ from ledger import Ledger
 INSTALL_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "780"))
 SECRET = b"not-on-the-card-any-more"
 INSTALLED = "edge-infer: installed"
+FAT_BYTES, ROOT_BYTES = 1 << 20, (1 + 256) << 20
+"""Where the partitions begin on a card (`arm_card`)."""
 
 
 class Card(Machine):
-    """A machine whose second disk is the FAT partition."""
+    """A machine with one card of two partitions (`arm_card`)."""
+
+    line = "console=ttyAMA0 root=/dev/vda2 rw panic=-1"
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.fat = folder / f"{name}.fat"
-        super().__init__(folder, (folder / f"{name}.img", self.fat))
+        self.card = folder / f"{name}.img"
+        super().__init__(folder, (self.card,))
+
+    @property
+    def root(self) -> str:
+        return f"{self.card}?offset={ROOT_BYTES}"
 
     def on_fat(self) -> set[str]:
         """Return the names on the FAT partition that are ours."""
-        words = ["mdir", "-/", "-b", "-i", str(self.fat), "::"]
-        listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        listed = self._mtools("mdir", "-/", "-b", "::").splitlines()
         names = {name.removeprefix("::/").rstrip("/") for name in listed}
         return {name.removeprefix("edge-infer/") for name in names if name.startswith("edge-infer/")}
 
     def fat_text(self, name: str) -> str:
-        words = ["mtype", "-i", str(self.fat), f"::/{name}"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        return self._mtools("mtype", f"::/{name}")
+
+    def _mtools(self, program: str, *words: str) -> str:
+        at = ["-i", f"{self.card}@@{FAT_BYTES}"]
+        return subprocess.run([program, *at, *words], capture_output=True, text=True, check=True).stdout
+
+    def holds_secret(self) -> bool:
+        """Look at the FAT partition's very sectors."""
+        with self.card.open("rb") as file:
+            file.seek(FAT_BYTES)
+            return SECRET in file.read(ROOT_BYTES - FAT_BYTES)
 
     def check_no_secret(self) -> None:
-        """Look at the partition's very sectors."""
-        assert SECRET not in self.fat.read_bytes(), "the password is still in a sector of the FAT partition"
+        assert not self.holds_secret(), "the password is still in a sector of the FAT partition"
 
     def show_trouble(self) -> None:
-        print(f"--- {self.fat.name}: the machine's last words\n{self.said()[-2500:]}", file=sys.stderr)
+        print(f"--- {self.card.name}: the machine's last words\n{self.said()[-2500:]}", file=sys.stderr)
 
 
 def offline(folder: Path, port: int, ledger: Ledger) -> None:
     """cloud-init and every wheel on the card, no network on the first boot, one on the second."""
     card, stored = Card(folder, "offline"), set()
-    assert SECRET in card.fat.read_bytes()
+    assert card.holds_secret()
 
     def installs() -> str:
         began = time.monotonic()
@@ -150,18 +165,24 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def main(folder: Path, ports: tuple[int, int], index_port: int) -> int:
+def main(folder: Path, ports: tuple[int, int], index_port: int, cards: list[str]) -> int:
     ledger = Ledger("firstboot-arm64")
 
     def first() -> None:
-        firstrun(folder, ledger)
-        offline(folder, ports[0], ledger)
+        if "firstrun" in cards:
+            firstrun(folder, ledger)
+        if "offline" in cards:
+            offline(folder, ports[0], ledger)
 
     with ThreadPoolExecutor() as pool:
-        for each in (pool.submit(first), pool.submit(online, folder, ports[1], index_port, ledger)):
+        running = [pool.submit(first)]
+        if "online" in cards:
+            running.append(pool.submit(online, folder, ports[1], index_port, ledger))
+        for each in running:
             each.result()
     return ledger.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), (int(sys.argv[2]), int(sys.argv[3])), int(sys.argv[4])))
+    numbers = [int(word) for word in sys.argv[2:5]]
+    sys.exit(main(Path(sys.argv[1]), (numbers[0], numbers[1]), numbers[2], sys.argv[5:]))

@@ -137,6 +137,16 @@ def test_a_full_root_keeps_the_secrets_where_they_are_and_says_so(device):
     assert (device.card / "private/config.toml").read_text() == SECRET
 
 
+def test_the_log_keeps_its_end_and_does_not_fill_the_partition(device):
+    device.installer(NO_NETWORK)
+    assert device.run().returncode == 0
+    log = device.card / "first-boot.log"
+    log.write_text("an old line\n" * 6000)
+    assert device.run("--install").returncode == 1
+    assert log.stat().st_size < 40_000
+    assert "no network" in device.log().splitlines()[-1]
+
+
 def test_wifi_is_for_root_alone(device):
     (device.card / "private/wifi.nmconnection").write_text("[wifi-security]\npsk=geheim\n")
     (device.card / "private/wifi-country").write_text("DE\n")

@@ -84,6 +84,28 @@ def prep(boot, config, *more):
     return main(["flash-prep", "--boot", str(boot), "--config", str(config), *map(str, more)])
 
 
+def test_a_32_bit_bookworm_card_fetches_its_packages_itself(bookworm, config, wheelhouse, capsys):
+    (bookworm / "kernel7l.img").touch()
+    before = snapshot(bookworm)
+    assert prep(bookworm, config, "--wheelhouse", wheelhouse) == 2
+    assert "leave --wheelhouse out and give it a network" in capsys.readouterr().err
+    assert snapshot(bookworm) == before
+    assert prep(bookworm, config) == 0
+    said = capsys.readouterr()
+    assert "bookworm for armv7l" in said.out
+    assert "a Zero W or a Pi 1 (ARMv6) cannot run any" in said.err
+
+
+def test_a_32_bit_trixie_card_is_refused_in_one_line(boot, config, capsys):
+    (boot / "kernel7.img").touch()
+    before = snapshot(boot)
+    assert prep(boot, config) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "write the card with the 64-bit Raspberry Pi OS" in said
+    assert snapshot(boot) == before
+
+
 def snapshot(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

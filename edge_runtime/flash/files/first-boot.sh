@@ -16,11 +16,19 @@ setup=$root/var/lib/edge-infer-setup
 private=$setup/private
 unit=$root/etc/systemd/system/edge-infer-setup.service
 network_tries=3
+most_log_bytes=65536
 
 note() {
   printf 'edge-infer: %s\n' "$*" >&2
   # Nobody may be there to look at the journal: a card can be read elsewhere. A full partition is no reason to stop.
-  [ ! -d "$card" ] || printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" 2>/dev/null >>"$card/first-boot.log" || true
+  [ ! -d "$card" ] || { printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$card/first-boot.log" && shorten; } 2>/dev/null || true
+}
+
+# Without a network it is tried twice a minute, for as long as it takes.
+shorten() {
+  [ "$(wc -c <"$card/first-boot.log")" -lt $most_log_bytes ] && return
+  tail -c $((most_log_bytes / 2)) "$card/first-boot.log" >"$card/first-boot.new"
+  mv "$card/first-boot.new" "$card/first-boot.log"
 }
 
 wipe() {
