@@ -17,7 +17,12 @@ stand_in() {
   ln -sf nc.openbsd "$root/usr/bin/nc" # as update-alternatives would
   rm "$root/etc/cloud/cloud-init.disabled"
   mkdir -p "$root/boot/firmware" "$root/etc/cloud/cloud.cfg.d" "$root/etc/systemd/system"/{cloud-init-local.service.d,cloud-init.target.wants}
-  printf 'LABEL=rootfs / ext4 defaults,noatime,errors=remount-ro 0 1\nLABEL=bootfs /boot/firmware vfat defaults 0 0\n' >"$root/etc/fstab"
+  printf 'LABEL=rootfs / ext4 defaults,noatime,errors=remount-ro 0 1\nLABEL=bootfs /boot/firmware vfat defaults,x-systemd.device-timeout=infinity 0 0\n' \
+    >"$root/etc/fstab"
+  # Of all devices the disk and the network: the modules of the others take minutes in emulation.
+  mkdir -p "$root/etc/systemd/system/systemd-udev-trigger.service.d"
+  printf '[Service]\nExecStart=\nExecStart=udevadm trigger --type=all --action=add --subsystem-match=block --subsystem-match=net\n' \
+    >"$root/etc/systemd/system/systemd-udev-trigger.service.d/few.conf"
   printf '[Unit]\nRequiresMountsFor=/boot/firmware\n' >"$root/etc/systemd/system/cloud-init-local.service.d/firmware.conf"
   cat >"$root/etc/cloud/cloud.cfg.d/99_card.cfg" <<'CONFIG'
 datasource_list: [NoCloud]
