@@ -70,6 +70,10 @@ debian_settle() {
       [[ ! -e $folder/$name/lib$name.so.3 ]] || ln -sf "$name/lib$name.so.3" "$folder/lib$name.so.3"
     done
   done
+  if [[ -d $root/usr/share/ca-certificates ]]; then
+    mkdir -p "$root/etc/ssl/certs"
+    find "$root/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$root/etc/ssl/certs/ca-certificates.crt"
+  fi
   ldconfig -r "$root" 2>/dev/null
   _debian_compile "$root"
 }

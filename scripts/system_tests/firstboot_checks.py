@@ -89,7 +89,7 @@ class Card:
 
 
 def fits_schema(folder: Path) -> str:
-    """cloud-init's own schema on what ``flash-prep`` left; ``enable_ssh``, Imager's, is known to Raspberry Pi OS alone."""
+    """Ask cloud-init's schema; ``enable_ssh``, which Imager writes, is known to Raspberry Pi OS's cloud-init alone."""
     lines = (folder / "offline/boot/user-data").read_text().splitlines()
     (folder / "root/user-data").write_text(
         "\n".join(line for line in lines if not line.startswith("enable_ssh:")) + "\n"
