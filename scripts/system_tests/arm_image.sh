@@ -90,7 +90,7 @@ card_boot_mb=256
 # The size of a card is a power of two, or QEMU's SD card refuses it. Nothing is mounted: there may be no loop devices.
 arm_card() {
   local root=$1 boot=$2 file=$3 mb=$4 start=$((1 + card_boot_mb))
-  need sfdisk:fdisk mformat:mtools
+  need sfdisk:fdisk mkfs.vfat:dosfstools mcopy:mtools
   arm_fat "$boot" "$file.fat"
   arm_image "$root" "$file.ext4" $((mb - start - 1))
   rm -f "$file"
@@ -106,7 +106,7 @@ arm_card() {
 arm_fat() {
   rm -f "$2"
   truncate -s "${card_boot_mb}M" "$2"
-  mformat -F -v bootfs -i "$2" ::
+  mkfs.vfat -F 32 -n bootfs "$2" >/dev/null 2>&1 # mformat would write BOOTFS, which is another label
   [[ -z $(ls -A "$1") ]] || mcopy -s -i "$2" "$1"/* ::
 }
 

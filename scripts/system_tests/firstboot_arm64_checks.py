@@ -14,17 +14,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from arm_machine import Broker, Machine
+from arm_machine import FAT_MB, ROOT_MB, Broker, CardMachine
 from ledger import Ledger
 
 INSTALL_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "780"))
 SECRET = b"not-on-the-card-any-more"
 INSTALLED = "edge-infer: installed"
-FAT_BYTES, ROOT_BYTES = 1 << 20, (1 + 256) << 20
-"""Where the partitions begin on a card (`arm_card`)."""
 
 
-class Card(Machine):
+class Card(CardMachine):
     """A machine with one card of two partitions (`arm_card`)."""
 
     line = "console=ttyAMA0 root=/dev/vda2 rw panic=-1"
@@ -32,10 +30,6 @@ class Card(Machine):
     def __init__(self, folder: Path, name: str) -> None:
         self.card = folder / f"{name}.img"
         super().__init__(folder, (self.card,))
-
-    @property
-    def root(self) -> str:
-        return f"{self.card}?offset={ROOT_BYTES}"
 
     def on_fat(self) -> set[str]:
         """Return the names on the FAT partition that are ours."""
@@ -47,14 +41,14 @@ class Card(Machine):
         return self._mtools("mtype", f"::/{name}")
 
     def _mtools(self, program: str, *words: str) -> str:
-        at = ["-i", f"{self.card}@@{FAT_BYTES}"]
+        at = ["-i", f"{self.card}@@{FAT_MB}M"]
         return subprocess.run([program, *at, *words], capture_output=True, text=True, check=True).stdout
 
     def holds_secret(self) -> bool:
         """Look at the FAT partition's very sectors."""
         with self.card.open("rb") as file:
-            file.seek(FAT_BYTES)
-            return SECRET in file.read(ROOT_BYTES - FAT_BYTES)
+            file.seek(FAT_MB << 20)
+            return SECRET in file.read((ROOT_MB - FAT_MB) << 20)
 
     def check_no_secret(self) -> None:
         assert not self.holds_secret(), "the password is still in a sector of the FAT partition"

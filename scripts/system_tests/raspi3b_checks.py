@@ -9,15 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from arm_machine import Broker, Machine
+from arm_machine import Broker, CardMachine
 from ledger import Ledger
 
 BOOT_S = float(os.environ.get("EDGE_BOOT_PATIENCE_S", "400"))
-ROOT_BYTES = (1 + 256) << 20
-"""Where the root's partition begins on the card (`arm_card`)."""
 
 
-class Pi3(Machine):
+class Pi3(CardMachine):
     """A Pi 3 B: four Cortex-A53, 1 GB, an SD card, and a network behind its USB."""
 
     line = "console=ttyS1,115200 root=/dev/mmcblk0p2 rw rootwait panic=-1"
@@ -30,10 +28,6 @@ class Pi3(Machine):
         if network:
             words += ["-netdev", "user,id=network", "-device", "usb-net,netdev=network"]
         return words
-
-    @property
-    def root(self) -> str:
-        return f"{self.disks[0]}?offset={ROOT_BYTES}"
 
 
 def main(folder: Path, port: int) -> int:
