@@ -69,16 +69,21 @@ def offline(folder: Path, port: int, ledger: Ledger) -> None:
         took = time.monotonic() - began
         time.sleep(15)
         card.cut()
-        assert "porch-by-imager" in card.said(), "what Imager wrote was not carried out"
         return f"{took:.0f} s after power-on, in emulation"
 
     def leaves_nothing() -> str:
         assert card.on_fat() == {"first-boot.log"}, card.on_fat()
         card.check_no_secret()
         state = card.check_disk()
+        hostname = folder / "hostname"
+        assert card.file("/etc/hostname", hostname), "there is no host name"
+        assert hostname.read_text().strip() == "porch-by-imager", "what Imager wrote was not carried out"
         stored.update(card.stored())
         assert stored, "no prediction was stored"
-        return f"the log alone is left, no sector holds the password, root {state}, {len(stored)} predictions stored"
+        return (
+            f"the log alone is left, no sector holds the password, Imager's host name holds, root {state}, "
+            f"{len(stored)} predictions stored"
+        )
 
     def publishes() -> str:
         broker = Broker(folder, port)
