@@ -63,28 +63,11 @@ def calibrate(
     began_s = time.monotonic()
     with quiet_native_output():
         paces = {count: Pace(runtime, threads=count) for count in threads}
-
-    def slowness(count: int) -> float:
-        return paces[count].now()
-
-    timer = ProbeTimer(all_probes(), runtime, threads=threads, slowness=slowness)
-    beside = NetworkTimer(runtime, threads=threads, slowness=slowness)
-    chains: dict[int, list[Chain]] = {}
-    with quiet_native_output():
-        call = {count: _call(runtime, count) for count in threads}
-        if seconds >= _CHAINS_FROM_S:
-            chains = _chains(runtime, threads, slowness)
-        longer = {count: longer_runs(pace.sittings, _WINDOWS_SHARE * seconds) for count, pace in paces.items()}
-        # Setting up takes its time on a busy machine: that must not be all there is.
-        share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / len(NETWORK_SHARES)
-        for share in NETWORK_SHARES:
-            timer.run(share_s * (1 - share), lambda done: progress("operators", done))
-            beside.run(share_s * share, lambda done: progress("networks", done))
+        measured = _measure(runtime, paces, began_s=began_s, seconds=seconds, progress=progress)
     took_s = time.monotonic() - began_s
-    if not timer.points:
+    if not measured.timer.points:
         raise EngineError("no operator could be timed here; see edge-infer doctor")
     progress("fitting", 0)
-    measured = _Measured(timer, beside, chains, call, longer)
     return Calibration(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         runtime=runtime.version,
@@ -92,7 +75,7 @@ def calibrate(
         machine=machine_name(machine),
         system=str(machine["system"]),
         seconds=round(took_s, 1),
-        noise=round(timer.noise, 4),
+        noise=round(measured.timer.noise, 4),
         **_fitted(measured, paces),
     )
 
@@ -106,6 +89,28 @@ class _Measured:
     chains: dict[int, list[Chain]]
     call: dict[int, tuple[float, float]]
     longer: dict[int, tuple[tuple[float, float], ...]]
+
+
+def _measure(
+    runtime: Runtime, paces: dict[int, Pace], *, began_s: float, seconds: float, progress: Progress
+) -> _Measured:
+    """Time everything until ``seconds`` after ``began_s``."""
+
+    def slowness(count: int) -> float:
+        return paces[count].now()
+
+    threads = tuple(paces)
+    timer = ProbeTimer(all_probes(), runtime, threads=threads, slowness=slowness)
+    beside = NetworkTimer(runtime, threads=threads, slowness=slowness)
+    call = {count: _call(runtime, count) for count in threads}
+    chains = _chains(runtime, threads, slowness) if seconds >= _CHAINS_FROM_S else {}
+    longer = {count: longer_runs(pace.sittings, _WINDOWS_SHARE * seconds) for count, pace in paces.items()}
+    # Setting up takes its time on a busy machine: that must not be all there is.
+    share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / len(NETWORK_SHARES)
+    for share in NETWORK_SHARES:
+        timer.run(share_s * (1 - share), lambda done: progress("operators", done))
+        beside.run(share_s * share, lambda done: progress("networks", done))
+    return _Measured(timer, beside, chains, call, longer)
 
 
 def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
