@@ -110,7 +110,7 @@ def _scores_db(wanted: Array, got: Array) -> float | None:
 
     In 8 bits with one scale such a tensor keeps its boxes and rounds its scores away, which the ratio over all hides.
     """
-    if wanted.ndim < 3 or not np.isfinite(wanted).all() or not np.isfinite(got).all():
+    if wanted.ndim < 3 or not wanted.size or not np.isfinite(wanted).all() or not np.isfinite(got).all():
         return None
     axis = -1 if wanted.shape[-1] <= wanted.shape[-2] else -2
     columns, others = (np.moveaxis(one, axis, -1).reshape(-1, wanted.shape[axis]) for one in (wanted, got))

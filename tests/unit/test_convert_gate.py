@@ -47,6 +47,7 @@ def test_scores_are_compared_apart_from_boxes_in_pixels(features_last: bool) -> 
     assert found.scores_db < 5
     assert "dB of its scores" in gate.judge(["head"], [wanted], [got], classifier=False).failures[0]
     assert comparison.compare("scores", wanted / 640, got / 640).scores_db is None  # one scale serves both
+    assert comparison.compare("nothing", wanted[:, :0], got[:, :0]).sqnr_db == comparison.SAME_DB
 
 
 def test_a_constant_classifier_has_no_entropy() -> None:
