@@ -13,6 +13,8 @@ from edge_runtime.service.layout import GROUPS, UNIT, USER, Layout
 
 KNOWS_STEPS: Final = 254
 """The first systemd with RestartSteps= (its NEWS)."""
+_BOOTED: Final = Path("/run/systemd/system")
+"""Is there where systemd runs: sd_booted(3)."""
 _SYSUSERS: Final = ("systemd-sysusers", "/usr/bin/systemd-sysusers", "/bin/systemd-sysusers")
 
 
@@ -76,8 +78,11 @@ def enable(layout: Layout) -> None:
         if not wants.is_symlink():
             wants.symlink_to(f"/usr/lib/systemd/system/{UNIT}")
         return
-    run(["systemctl", "daemon-reload"], doing="systemctl")
-    run(["systemctl", "enable", "--quiet", UNIT], doing="systemctl")
+    if _BOOTED.is_dir():
+        run(["systemctl", "daemon-reload"], doing="systemctl")
+        run(["systemctl", "enable", "--quiet", UNIT], doing="systemctl")
+    else:  # an image that is being made: nobody is there to be told
+        run(["systemctl", "--root=/", "enable", "--quiet", UNIT], doing="systemctl")
     # No device manager (a container) is no reason to fail: the rules are read when there is one.
     succeeds(["udevadm", "control", "--reload"])
     succeeds(["udevadm", "trigger", "--subsystem-match=usb", "--subsystem-match=apex", "--action=change"])
