@@ -90,7 +90,7 @@ _debian_compile() {
 }
 
 # on_processor NAME ROOT WORD...: runs a word in a root of another processor, by qemu-user (aarch64, arm), in name spaces
-# of its own, so that nothing stays mounted. LiteRT reads /proc/cpuinfo and falls over the x86 one: it sees a Pi 4's.
+# of its own, so that nothing stays mounted; what this machine tells pip does not reach it. LiteRT reads /proc/cpuinfo and falls over the x86 one: it sees a Pi 4's.
 on_processor() {
   local features="fp asimd evtstrm crc32 cpuid" architecture=8
   [[ $1 == aarch64 ]] || { features="half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm crc32" architecture=7; }
@@ -102,7 +102,7 @@ on_processor() {
     mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
     [[ -e /proc/sys/fs/binfmt_misc/qemu-$1 ]] || update-binfmts --enable "qemu-$1"
     mount -t proc none "$2/proc"; mount --bind "$2.cpuinfo" "$2/proc/cpuinfo"; mount --bind /dev "$2/dev"
-    root=$2; shift 2; exec chroot "$root" "$@"' processor "$@"
+    root=$2; shift 2; unset "${!PIP_@}"; exec chroot "$root" "$@"' processor "$@"
 }
 
 # container ROOT SECONDS HOST: HOST is seen as /host inside. In a name space of its own, so that nothing stays mounted
