@@ -7,6 +7,7 @@ The order is the one in which messages were handed over, and its parts follow on
 What is in the outbox is always a front part of it. Everything here belongs to the connection's thread.
 """
 
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -15,10 +16,11 @@ from edge_runtime.mqtt._outbox_schema import Kind
 from edge_runtime.mqtt.outbox import Outbox
 
 COMMIT_CONNECTED_S = 0.3
-"""An unacknowledged message this old is committed. The promise says 0.5 s; the rest is for the connection's thread,
-which may look only every 0.1 s, and for the commit itself."""
+"""An unacknowledged message this old is committed; 0.5 s is promised, and the connection may look every 0.1 s only."""
 COMMIT_DISCONNECTED_S = 0.04
 """The same while disconnected, where 0.1 s is promised: a card may take some tens of milliseconds for the commit."""
+_LEAST_AGE_S = 0.01  # however slow the commits: not each message by itself
+_REMEMBERED = 0.9  # of a slow commit's duration, at the next one
 _DELETE_EVERY_S = 0.5
 _TRIM_EVERY_S = 60.0
 _RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 5.0
@@ -65,6 +67,7 @@ class Delivery:
         self._deleted_through = 0
         self._delete_at_s = self._trim_at_s = self._retry_at_s = 0.0
         self._retry_s = _RETRY_FIRST_S
+        self._commit_s = 0.0
 
     @property
     def unacknowledged(self) -> int:
@@ -143,7 +146,7 @@ class Delivery:
         self._prune()
         due: list[float] = []
         if self._unsafe:
-            due.append(self._unsafe[0].handed_s + _age_s(connected))
+            due.append(self._unsafe[0].handed_s + self._age_s(connected))
         if self._outbox is not None and self._outbox.count:
             due.append(self._delete_at_s if self._deletable() > self._deleted_through else self._trim_at_s)
         if self._outbox is not None and self._outbox.failing:
@@ -159,7 +162,7 @@ class Delivery:
             return
         self._prune()
         try:
-            if self._unsafe and (force or now_s - self._unsafe[0].handed_s >= _age_s(connected)):
+            if self._unsafe and (force or now_s - self._unsafe[0].handed_s >= self._age_s(connected)):
                 self._commit(self._outbox)
             elif self._outbox.failing and not force:
                 self._outbox.probe()
@@ -183,13 +186,22 @@ class Delivery:
             self._outbox.close()
         return self.unacknowledged
 
+    def _age_s(self, connected: bool) -> float:
+        """Return how old a message may get before its commit starts: less where commits have lately taken long."""
+        if connected:
+            return COMMIT_CONNECTED_S
+        return max(_LEAST_AGE_S, COMMIT_DISCONNECTED_S - self._commit_s)
+
     def _prune(self) -> None:
         while self._unsafe and self._unsafe[0].done:
             self._unsafe.popleft()
 
     def _commit(self, outbox: Outbox) -> None:
         batch = [message for message in self._unsafe if not message.done]
-        for message, row in zip(batch, outbox.append([(m.topic, m.payload) for m in batch]), strict=True):
+        began_s = time.monotonic()
+        rows = outbox.append([(message.topic, message.payload) for message in batch])
+        self._commit_s = max(time.monotonic() - began_s, self._commit_s * _REMEMBERED)
+        for message, row in zip(batch, rows, strict=True):
             message.row = row
         self._unsafe.clear()
         if self._unread:
@@ -286,7 +298,3 @@ class Delivery:
             message.row = None
         self._unsafe = deque(alive)
         self._deleted_through = outbox.last_id
-
-
-def _age_s(connected: bool) -> float:
-    return COMMIT_CONNECTED_S if connected else COMMIT_DISCONNECTED_S

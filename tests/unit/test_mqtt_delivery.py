@@ -83,6 +83,22 @@ def test_commits_come_at_the_promised_ages(outbox: Outbox) -> None:
     assert outbox.count == 1
 
 
+def test_behind_a_slow_commit_the_next_one_starts_earlier(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 0.025, 1.0, 1.9, *(2.0 for _ in range(100))])
+    monkeypatch.setattr("edge_runtime.mqtt.delivery.time.monotonic", lambda: next(ticks))
+    delivery = Delivery(outbox)
+    for number, wanted_s in enumerate((0.04, 0.015, 0.01)):  # none before, one of 25 ms, one of 900 ms
+        delivery.add(message(number, at_s=float(number)))
+        assert delivery.due_in_s(float(number), connected=False) == pytest.approx(wanted_s)
+        assert delivery.due_in_s(float(number), connected=True) == pytest.approx(0.3)
+        delivery.store(number + 0.1, connected=False)
+    for number in range(3, 50):
+        delivery.add(message(number, at_s=float(number)))
+        delivery.store(number + 0.1, connected=False)
+    delivery.add(message(50, at_s=50.0))
+    assert delivery.due_in_s(50.0, connected=False) > 0.03  # forgotten behind commits that were quick
+
+
 def test_a_commit_takes_the_younger_ones_along(outbox: Outbox) -> None:
     delivery = Delivery(outbox)
     for i in range(5):
