@@ -1,6 +1,8 @@
 """A real mosquitto that tests stop, kill and freeze, and someone who listens to it. The fixtures are in conftest.py."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,10 +19,16 @@ DEADLINE_S = 20.0
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback interface that nobody listens on now.
+
+    None of those that the system gives to outgoing connections: a client that tries on and on while nobody listens
+    may be given the very port it asks for, connect to itself, and keep the broker from coming back.
+    """
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def eventually(condition: Callable[[], Any], *, timeout_s: float = DEADLINE_S, what: str = "the condition") -> Any:
