@@ -80,17 +80,7 @@ def judge(
     ``precision`` is that of a detector with labelled boxes, which has no ``targets``.
     """
     outputs = tuple(compare(*three) for three in zip(names, reference, other, strict=True))
-    failures = [
-        f"output {output.name}: {output.sqnr_db:.1f} dB, at least {LOWEST_SQNR_DB:g} dB are wanted"
-        for output in outputs
-        if output.sqnr_db < LOWEST_SQNR_DB
-    ]
-    failures += [
-        f"output {output.name}: {output.scores_db:.1f} dB of its scores, which share a scale with boxes in pixels, at "
-        f"least {LOWEST_SQNR_DB:g} dB are wanted"
-        for output in outputs
-        if output.scores_db is not None and output.scores_db < LOWEST_SQNR_DB
-    ]
+    failures = _noisy(outputs)
     agreed = entropy = accuracy = errors = None
     doubts: list[str] = []
     if classifier:
@@ -118,6 +108,22 @@ def judge(
         failures=tuple(failures),
         doubts=tuple(doubts),
     )
+
+
+def _noisy(outputs: Sequence[OutputDifference]) -> list[str]:
+    wanted = f"at least {LOWEST_SQNR_DB:g} dB are wanted"
+    whole = [
+        f"output {output.name}: {output.sqnr_db:.1f} dB, {wanted}"
+        for output in outputs
+        if output.sqnr_db < LOWEST_SQNR_DB
+    ]
+    scores = [
+        f"output {output.name}: {output.scores_db:.1f} dB of its scores, which share a scale with boxes in pixels, "
+        f"{wanted}"
+        for output in outputs
+        if output.scores_db is not None and output.scores_db < LOWEST_SQNR_DB
+    ]
+    return whole + scores
 
 
 def _doubt(agreed: float, count: int) -> str:

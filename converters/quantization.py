@@ -183,7 +183,10 @@ class Quantization:
     def _joins(self, candidate: Candidate) -> list[str]:
         if candidate.scores_db is None or candidate.scores_db >= LOWEST_SQNR_DB:
             return []
-        return [str(name) for name in self._quantizer.call("joins", source=str(self._source))["layers"]]
+        seen = self._plan.calibration
+        assert seen is not None
+        reply = self._quantizer.call("joins", source=str(self._source), samples=str(seen.path))
+        return [str(name) for name in reply["layers"]]
 
     def _worst_layers(self, recipe: Recipe) -> list[str]:
         self._progress(self._title)

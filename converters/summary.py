@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from converters.comparison import OutputDifference
 from converters.edgetpu import MAPPED, EdgeTpu
 from converters.rescue.recipe import Candidate
 from converters.result import ConversionResult
@@ -16,12 +17,7 @@ def text(result: ConversionResult) -> str:
     """Return what was made, what it lost against its source, and what it took."""
     verdict = result.verdict
     lines = [_headline(result)]
-    lines += [
-        f"  output {output.name}: {output.sqnr_db:.1f} dB, largest error {output.max_error:.3g} "
-        f"in {output.reference_range[0]:.3g}..{output.reference_range[1]:.3g}"
-        f"{'' if output.scores_db is None else f'; {output.scores_db:.1f} dB of its scores'}"
-        for output in verdict.outputs
-    ]
+    lines += [_output(output) for output in verdict.outputs]
     if verdict.agreement is not None:
         lines.append(
             f"  same best class: {verdict.agreement:.1%} of {verdict.samples} samples "
@@ -64,6 +60,15 @@ def text(result: ConversionResult) -> str:
     lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
     lines += [f"  warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)
+
+
+def _output(output: OutputDifference) -> str:
+    low, high = output.reference_range
+    scores = "" if output.scores_db is None else f"; {output.scores_db:.1f} dB of its scores"
+    return (
+        f"  output {output.name}: {output.sqnr_db:.1f} dB, largest error {output.max_error:.3g} "
+        f"in {low:.3g}..{high:.3g}{scores}"
+    )
 
 
 def _tried(result: ConversionResult) -> list[str]:

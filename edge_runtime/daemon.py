@@ -310,9 +310,7 @@ def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
         flow.look, report.look, HealthFile(host.state, lambda: host.watchdog.health() | report.health()).tick
     )
     host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
-    if (
-        not gc.isenabled()
-    ):  # it was put off while everything was loaded, which stays and need not be looked through again
+    if not gc.isenabled():  # put off while all was loaded, which stays and need not be looked through again
         gc.freeze()
         gc.enable()
 

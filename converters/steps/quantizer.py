@@ -144,10 +144,10 @@ class Session:
             found.append((name, min(worst_db(one, other) for one, other in zip(right, got, strict=True))))
         return {"layers": sorted(found, key=lambda one: one[1])}
 
-    def joins(self, source: str) -> dict[str, Any]:
+    def joins(self, source: str, samples: str) -> dict[str, Any]:
         """Return ``layers``: what only puts values into one tensor and in order, before the network's outputs."""
-        content = repairs.with_signature(integer_kernels.with_products(Path(source).read_bytes()))
-        return {"layers": layer_noise.joins(content)}
+        prepared = self._prepare(source, samples, equalized=False, corrected=False)
+        return {"layers": layer_noise.joins(prepared.content)}
 
 
 def _recipe(fields: Mapping[str, Any] | None) -> Recipe:

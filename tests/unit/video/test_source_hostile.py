@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rtsp_server
-from video_parts import H264, MakeClip, OpenSource, errors_until_given_up, free_port, jpeg, read_one
+from real_broker import free_port
+from video_parts import H264, MakeClip, OpenSource, errors_until_given_up, jpeg, read_one
 
 from edge_runtime.errors import BadFrameError, EdgeRuntimeError, SourceError, SourceTimeoutError, SourceUnavailableError
 from edge_runtime.sources.video import VideoStreamSource

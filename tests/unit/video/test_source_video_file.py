@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_broker import free_port
 from video_parts import (
     H264,
     MakeClip,
     OpenSource,
     color_error,
-    free_port,
     read_all,
     read_one,
     read_when_due,

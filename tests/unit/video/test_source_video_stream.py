@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_broker import free_port
 from rtsp_server import RtspServer
 from video_parts import (
     H264,
@@ -10,7 +11,6 @@ from video_parts import (
     OpenSource,
     color_error,
     errors_until_given_up,
-    free_port,
     jpeg,
     patches,
     pid_of,

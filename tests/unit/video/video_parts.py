@@ -2,7 +2,6 @@
 
 import io
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -99,12 +98,6 @@ def errors_until_given_up(source: Source, timeout_s: float = 0.1) -> list[Source
         except SourceError as error:
             errors.append(error)
     return errors
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MjpegServer:
