@@ -18,6 +18,7 @@ FEWEST: Final = 5
 IN_A_ROW: Final = 3
 LEAST_MB: Final = 200.0
 _MB: Final = 1024 * 1024
+_STATM: Final = Path("/proc/self/statm")
 
 
 class MemoryWatch:
@@ -93,7 +94,7 @@ def default_limit_mb(root: Path = Path("/")) -> float:
 
 def _resident_mb() -> float | None:
     try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
+        pages = _STATM.read_text().split()[1]
     except (OSError, IndexError):
         return None
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / _MB

@@ -35,8 +35,11 @@ class Resources:
         ticks_per_s: float | None = None,
         monotonic_ns: Callable[[], int] = clock.monotonic_ns,
     ) -> None:
-        self._proc = root / "proc"
-        self._sys = root / "sys"
+        # Made once: a path made anew interns its parts each time, and that uses up the interpreter's table of them.
+        proc = root / "proc"
+        self._of_process = {name: proc / "self" / name for name in ("stat", "status", "smaps_rollup")}
+        self._of_system = {name: proc / name for name in ("stat", "meminfo", "net/dev")}
+        self._zones, self._sensors = (root / "sys" / "class" / name for name in ("thermal", "hwmon"))
         self._disk = disk or root
         self._ticks_per_s = ticks_per_s or os.sysconf("SC_CLK_TCK")
         self._clock = monotonic_ns
@@ -55,16 +58,16 @@ class Resources:
     def memory_mb(self) -> dict[str, MaybeFloat]:
         """Return ``rss``, ``pss`` (shared pages in part, the fairer figure) and ``available``, in MiB."""
         return {
-            "rss": _kilobytes(self._proc / "self" / "status", "VmRSS"),
-            "pss": _kilobytes(self._proc / "self" / "smaps_rollup", "Pss"),
-            "available": _kilobytes(self._proc / "meminfo", "MemAvailable"),
+            "rss": _kilobytes(self._of_process["status"], "VmRSS"),
+            "pss": _kilobytes(self._of_process["smaps_rollup"], "Pss"),
+            "available": _kilobytes(self._of_system["meminfo"], "MemAvailable"),
         }
 
     def temperature_c(self) -> MaybeFloat:
         """Return the processor's temperature, else that of the hottest zone that is plausible."""
         zones = {
             zone.name: (read_text(zone / "type") or "", _celsius(zone / "temp"))
-            for zone in sorted((self._sys / "class" / "thermal").glob("thermal_zone*"))
+            for zone in sorted(self._zones.glob("thermal_zone*"))
         }
         found = [(kind, celsius) for kind, celsius in zones.values() if celsius is not None]
         for name in _CPU_ZONES:
@@ -83,7 +86,7 @@ class Resources:
 
     def network(self) -> dict[str, dict[str, int]] | None:
         """Return ``{interface: {rx_bytes, tx_bytes}}`` since boot for every interface but the loopback."""
-        text = read_text(self._proc / "net" / "dev")
+        text = read_text(self._of_system["net/dev"])
         if text is None:
             return None
         interfaces = {}
@@ -96,7 +99,7 @@ class Resources:
         return interfaces
 
     def _process_percent(self) -> MaybeFloat:
-        text = read_text(self._proc / "self" / "stat")
+        text = read_text(self._of_process["stat"])
         try:
             # The second field is the program's name in brackets and may hold spaces; utime and stime are 14 and 15.
             fields = (text or "").rpartition(")")[2].split()
@@ -110,7 +113,7 @@ class Resources:
         return round(100 * max(0.0, busy_s - before[1]) / ((now_ns - before[0]) / 1e9), 1)
 
     def _system_percent(self) -> MaybeFloat:
-        text = read_text(self._proc / "stat") or ""
+        text = read_text(self._of_system["stat"]) or ""
         fields = text.partition("\n")[0].split()
         try:
             # user nice system idle iowait irq softirq steal; guest times are contained in the first two (proc(5)).
@@ -127,7 +130,7 @@ class Resources:
 
     def _sensor_c(self) -> MaybeFloat:
         """Ask the processor's own sensor, where the kernel offers no thermal zone for it."""
-        for name in sorted((self._sys / "class" / "hwmon").glob("hwmon*/name")):
+        for name in sorted(self._sensors.glob("hwmon*/name")):
             if read_text(name) in _CPU_SENSORS:
                 celsius = _celsius(name.with_name("temp1_input"))
                 if celsius is not None:
