@@ -21,7 +21,8 @@ from converters.progress import Progress, silent
 from converters.sample_pool import sample_shape
 from converters.source_check import convert_source
 from converters.source_kind import source_kind
-from edge_runtime.analysis.inspection import Inspection, boards_that_fit, document, inspect_model
+from edge_runtime.analysis.document import document
+from edge_runtime.analysis.inspection import Inspection, boards_that_fit, inspect_model
 from edge_runtime.analysis.profile import load_profile, profile_names
 from edge_runtime.cli.inspect import REFUSED, above_0, at_least_1, write_page
 from edge_runtime.cli.inspect_text import table

@@ -26,7 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from fuzz_damage import Original, damage, deep_originals, read_original  # noqa: E402
 
-from edge_runtime.analysis.inspection import document, inspect_model  # noqa: E402
+from edge_runtime.analysis.document import document  # noqa: E402
+from edge_runtime.analysis.inspection import inspect_model  # noqa: E402
 from edge_runtime.analysis.page import render  # noqa: E402
 from edge_runtime.analysis.profile import Profile, load_profile  # noqa: E402
 from edge_runtime.cli.inspect_text import table  # noqa: E402

@@ -5,8 +5,9 @@ from math import log10
 from typing import Any, Final
 
 from edge_runtime.analysis.arena import Allocation
+from edge_runtime.analysis.document import describe_node
 from edge_runtime.analysis.graph import Graph
-from edge_runtime.analysis.inspection import Inspection, describe_node
+from edge_runtime.analysis.inspection import Inspection
 
 WIDTH: Final = 960
 _ROW: Final = 18

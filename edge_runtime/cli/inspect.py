@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from edge_runtime.analysis.boards import THIS
-from edge_runtime.analysis.inspection import Inspection, boards_that_fit, document, inspect_model
+from edge_runtime.analysis.document import document
+from edge_runtime.analysis.inspection import Inspection, boards_that_fit, inspect_model
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.cli.inspect_text import comparison, comparison_rows, table
 from edge_runtime.errors import UsageError
