@@ -294,6 +294,9 @@ class Delivery:
         self._waiting.extend(self._fresh)
         self._fresh.clear()
         alive = [message for message in (*self._in_flight, *self._waiting) if not message.done]
+        self._dropped -= sum(
+            message.row is not None for message in alive
+        )  # gone from the file, and still sent from here
         for message in alive:
             message.row = None
         self._unsafe = deque(alive)

@@ -5,24 +5,21 @@ All methods are called from the connection's thread. A failure is a StoreError, 
 succeeds again (that a file was set aside, for the whole run); the caller goes on from memory.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_runtime.clock import rfc3339
 from edge_runtime.errors import StoreError
 from edge_runtime.mqtt import _outbox_schema as schema
+from edge_runtime.mqtt._outbox_file import KEEP_BYTES, OutboxFile
 from edge_runtime.mqtt._outbox_schema import Kind, Limits, Measure
 from edge_runtime.mqtt.ages import AgeClock
 
 if TYPE_CHECKING:
     import sqlite3
 
-_KEEP_FILE_BYTES = 4 * 1024 * 1024
-_SIDE_FILES = ("", "-wal", "-shm")
 EVENT_LIMITS = Limits(max_bytes=8 * 1024 * 1024, max_age_s=30 * 86_400.0)
 
 
@@ -53,13 +50,10 @@ class Outbox:
         ages: AgeClock | None = None,
         limit: "Callable[[sqlite3.Connection], object] | None" = None,
     ) -> None:
-        self._path = path
+        self._file = OutboxFile(path, limit=limit)
         self._limits = {Kind.ORDINARY: Limits(max_bytes, max_age_s), Kind.EVENT: events}
         self._wall_ns = wall_ns
-        self._limit = limit
         self._ages = ages or AgeClock(wall_ns=wall_ns)
-        self._db: sqlite3.Connection | None = None
-        self._place = (0, 0)
         self._resumed = False
         self._next_id = 1
         self._held = {kind: Measure(0, 0) for kind in Kind}
@@ -103,7 +97,7 @@ class Outbox:
 
         A corrupt file is set aside under a name with a time stamp, ``error`` names it, and a new one is begun.
         """
-        if self._path.exists():
+        if self._file.path.exists():
             with self._guard():
                 pass
 
@@ -151,7 +145,7 @@ class Outbox:
 
         Without a sync of its own: what a power cut brings back is sent once more, which the promise allows.
         """
-        if self._db is None or not self.count:
+        if self._file.db is None or not self.count:
             return
         with self._guard() as db:
             going = schema.measure(db, last_id)
@@ -159,8 +153,8 @@ class Outbox:
             with db:
                 db.execute("DELETE FROM message WHERE id <= ?", (last_id,))
             self._take_off(going)
-        if self.count == 0 and self._path.stat().st_size > _KEEP_FILE_BYTES:
-            self._remove()
+        if self.count == 0 and self._file.path.stat().st_size > KEEP_BYTES:
+            self._file.remove()
 
     def trim(self) -> dict[Kind, int]:
         """Give up what is too old, and the oldest of what is too much; return the last id given up of each kind.
@@ -168,7 +162,7 @@ class Outbox:
         Raises StoreError.
         """
         gone: dict[Kind, int] = {}
-        if self._db is None or not self.count:
+        if self._file.db is None or not self.count:
             return gone
         with self._guard() as db:
             before, now_ms = self._held, self._ages.now_ms()
@@ -186,7 +180,7 @@ class Outbox:
 
     def count_after(self, row_id: int) -> int:
         """Return how many messages are behind ``row_id``. Raises StoreError."""
-        if self._db is None:
+        if self._file.db is None:
             return 0
         with self._guard() as db:
             return schema.scalar(db, "SELECT count(*) FROM message WHERE id > ?", (row_id,))
@@ -194,15 +188,11 @@ class Outbox:
 
     def set_aside(self, reason: str) -> None:
         """Rename the file, with a time stamp, and begin a new one at the next write; nothing is deleted."""
-        self._disconnect()
-        stamp = rfc3339(self._wall_ns()).replace(":", "").replace("-", "").replace(".", "")
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{stamp}")
         try:
-            for suffix in _SIDE_FILES:
-                with suppress(FileNotFoundError):
-                    Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+            aside = self._file.set_aside(self._wall_ns())
         except OSError as error:
-            self._failure = f"the outbox {self._path} is unreadable ({reason}) and cannot be renamed: {error.strerror}"
+            path = self._file.path
+            self._failure = f"the outbox {path} is unreadable ({reason}) and cannot be renamed: {error.strerror}"
         else:
             self._failure = None
             self._notice = f"the outbox was unreadable ({reason}) and was set aside as {aside}"
@@ -220,24 +210,10 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; an empty one is removed, so that the next start need not look into it."""
-        empty = self._db is not None and not self.count
-        self._disconnect()
+        empty = self._file.db is not None and not self.count
+        self._file.disconnect()
         if empty:
-            self._remove()
-
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            import sqlite3
-
-            db, self._db = self._db, None
-            with suppress(sqlite3.Error):
-                db.close()
-
-    def _remove(self) -> None:
-        self._disconnect()
-        for suffix in _SIDE_FILES:
-            with suppress(OSError):
-                Path(f"{self._path}{suffix}").unlink()
+            self._file.remove()
 
     @contextmanager
     def _guard(self) -> "Iterator[sqlite3.Connection]":
@@ -257,61 +233,32 @@ class Outbox:
             raise StoreError(str(self.error)) from error
 
     def _fail(self, reason: str) -> None:
-        self._failure = f"cannot write the outbox {self._path}: {reason}"
+        self._failure = f"cannot write the outbox {self._file.path}: {reason}"
         if not self.count:  # nothing is left to be read through it, and a disk that was mounted anew needs a new one
-            self._disconnect()
+            self._file.disconnect()
 
     def _connected(self) -> "sqlite3.Connection":
-        if self._db is not None and not self._is_where_it_was():
-            self._disconnect()
-            self._db = self._connect_again()
-        if self._db is None:
-            self._db = self._connect()
-        return self._db
+        if self._file.db is not None and not self._file.is_where_it_was():
+            self._file.disconnect()
+            self._connect_again()
+        return self._file.db or self._connect()
 
-    def _connect_again(self) -> "sqlite3.Connection":
+    def _connect_again(self) -> None:
         """Open what lies in the place of the file: the same messages, on a disk that was mounted anew, or others.
 
         A commit that failed may be there all the same, so there may be more of them.
         """
         last_id, held = self.last_id, self.count
-        db = self._connect()
-        newest = schema.newest(db)
+        newest = schema.newest(self._connect())
         if not held or (newest is not None and newest[0] >= last_id):
-            return db
-        self._db = db
-        self._notice = f"the outbox {self._path} was taken away while it was in use, and is begun anew"
+            return
+        self._notice = f"the outbox {self._file.path} was taken away while it was in use, and is begun anew"
         self.dropped += held
         raise StoreError(self._notice)
 
-    def _is_where_it_was(self) -> bool:
-        """Whether the open file is still the one of that name: SQLite would go on writing where nobody reads.
-
-        A copy on a disk mounted in its place has the same number on another device.
-        """
-        try:
-            return self._whereabouts() == self._place
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # the disk does not answer, which the statement will say
-
-    def _whereabouts(self) -> tuple[int, int]:
-        found = self._path.stat()
-        return found.st_dev, found.st_ino
-
     def _connect(self) -> "sqlite3.Connection":
-        import sqlite3
-
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = not self._path.exists()
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
+        db, new = self._file.connect()
         try:
-            if self._limit is not None:
-                self._limit(db)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute(f"PRAGMA journal_size_limit={_KEEP_FILE_BYTES}")
             schema.prepare(db, check=not new)
             self._held = schema.measure(db)
             if (last := schema.newest(db)) is not None:
@@ -319,7 +266,7 @@ class Outbox:
                 if not self._resumed:
                     self._ages.resume(last[1], last[2])
             self._resumed = True
-            self._place = self._whereabouts()
+            self._file.keep(db)
         except BaseException:
             db.close()
             raise

@@ -270,6 +270,7 @@ def test_a_file_that_turns_corrupt_is_written_anew_from_memory(tmp_path: Path) -
     for attempt in range(5):
         delivery.store(100.0 * (attempt + 1), connected=False)
     assert "set aside" in str(delivery.stats()["error"])
+    assert delivery.dropped == 0
     assert numbers(everything(delivery)) == list(range(201))
     assert delivery.close(1000.0) == 201
     again = Outbox(path)
@@ -314,7 +315,7 @@ def test_whatever_happens_everything_committed_arrives_in_order(
             delivery.store(now_s, connected=True)
         elif step == "restart":
             in_flight.clear()
-            delivery._outbox._disconnect()  # without the commit that a clean stop makes
+            delivery._outbox._file.disconnect()  # without the commit that a clean stop makes
             delivery = Delivery(Outbox(path), window=window, memory_max_bytes=3000)
             delivery.open()
     delivery.close(now_s)

@@ -138,7 +138,7 @@ def test_time_spent_switched_off_counts_where_the_clock_was_right(
     clocks = Clocks(right=right_before)
     outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=clocks.ages())
     outbox.append([("t", b"x")])
-    outbox._disconnect()
+    outbox._file.disconnect()
     later = Clocks(wall_ns=NOW_NS + 7200 * 10**9, right=right_after)
     outbox = Outbox(tmp_path / "outbox.db", max_age_s=3600, ages=later.ages())
     outbox.open()
@@ -197,7 +197,7 @@ def test_a_corrupt_file_is_set_aside_and_not_deleted(tmp_path: Path, damage: str
     path = tmp_path / "outbox.db"
     outbox = Outbox(path)
     outbox.append(messages(2000))
-    outbox._disconnect()
+    outbox._file.disconnect()
     content = bytearray(path.read_bytes())
     if damage == "overwritten":
         content[4096 * 3 : 4096 * 8] = os.urandom(4096 * 5)
