@@ -6,7 +6,7 @@ views of it. Values are immutable and may be used from any thread.
 
 import hashlib
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -162,6 +162,21 @@ class ModelFile:
             raise self.root.flat.damaged("a buffer lies outside the file")
         return self.root.flat.data[offset : offset + size]
 
+    def subgraph(self, index: int, *, most_tensors: int = MAX_TENSORS) -> "ModelFile":
+        """Return the same file with another of its graphs in the place of the main one. Raises ModelError."""
+        if not 0 <= index < self.subgraph_count:
+            raise self.root.flat.damaged(f"there is no graph {index}")
+        graph = self.root.item(2, index)
+        tensors = _read_tensors(graph, buffer_count=self.buffer_count, most=most_tensors)
+        count = len(tensors)
+        return replace(
+            self,
+            tensors=tensors,
+            inputs=_indices(graph, 1, count=count),
+            outputs=_indices(graph, 2, count=count),
+            operators=_read_operators(graph, self.operator_codes, tensor_count=count),
+        )
+
     @cached_property
     def metadata(self) -> dict[str, bytes]:
         """The named metadata buffers, ``TFLITE_METADATA`` for one. Raises ModelError."""
@@ -244,10 +259,9 @@ def _read_code(table: Table) -> OperatorCode:
     return OperatorCode(builtin, table.text(1), table.scalar(2, I32, 1))
 
 
-def _read_tensors(graph: Table, *, buffer_count: int) -> tuple[Tensor, ...]:
+def _read_tensors(graph: Table, *, buffer_count: int, most: int = MAX_TENSORS) -> tuple[Tensor, ...]:
     return tuple(
-        _read_tensor(table, index, buffer_count=buffer_count)
-        for index, table in enumerate(graph.tables(0, MAX_TENSORS))
+        _read_tensor(table, index, buffer_count=buffer_count) for index, table in enumerate(graph.tables(0, most))
     )
 
 

@@ -21,6 +21,8 @@ WEIGHTED: Final = frozenset(
     }
 )  # fmt: skip
 """Operators whose constants, integer ones (biases) too, are parameters."""
+CONTROL: Final = frozenset({"WHILE", "IF"})
+"""Operators that run other graphs of the file (``loops``)."""
 _ARGUMENT_TYPES: Final = frozenset({"int32", "int64", "bool", "string", "resource", "variant"})
 _VIEWS: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
 """The interpreter shares input and output of these: nothing is moved."""
@@ -73,7 +75,9 @@ def _cost(graph: Graph, node: Node, counted: set[int]) -> Cost:
 
 
 def _is_parameter(node: Node, tensor: Tensor) -> bool:
-    """Tell a weight or bias from an argument such as a shape, an axis or a padding."""
+    """Tell a weight or bias from an argument such as a shape, an axis, a padding, or what a loop begins with."""
+    if node.name in CONTROL:
+        return False
     if node.name in WEIGHTED:
         return not (node.name in {"TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"} and tensor.index == node.inputs[0])
     return tensor.type.name not in _ARGUMENT_TYPES

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.analysis.cost import CONTROL, costs
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.inspection import Inspection, Prediction
-from edge_runtime.analysis.latency import Latency
+from edge_runtime.analysis.loops import alternatives, called_graphs, whole_costs
+from edge_runtime.analysis.prediction import Latency
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.model_file import Tensor
 
@@ -28,18 +30,19 @@ def document(found: Inspection) -> dict[str, Any]:
         },
         "use": _use(Path(model.path)),
         "operators": graph.operators(),
+        "graphs": [run for number in graph.called for run in _runs(graph, graph.nodes[number])],
         "totals": {
             "operators": len(graph.nodes),
             "macs": sum(cost.macs for cost in found.costs),
             "parameters": sum(cost.parameters for cost in found.costs),
-            "weight_bytes": sum(cost.weight_bytes for cost in found.costs),
+            "weight_bytes": sum(cost.weight_bytes for one in (graph, *called_graphs(graph)) for cost in costs(one)),
             "moved_bytes": sum(cost.bytes_moved for cost in found.costs),
         },
         "memory": _memory(found),
         "xnnpack": {
             "operators": found.delegation.taken,
             "parts": found.delegation.segments,
-            "left": _names(graph, [number is None for number in found.delegation.segment]),
+            "left": _left(found),
         },
         "edgetpu": _edgetpu(found),
         "layers": [_layer(found, node) for node in graph.nodes],
@@ -52,7 +55,7 @@ def document(found: Inspection) -> dict[str, Any]:
 def describe_node(graph: Graph, node: Node) -> str:
     """Return ``4 DEPTHWISE_CONV_2D (1, 56, 56, 96)``."""
     result = graph.result(node)
-    return f"{node.index} {node.name} {_shape(result)}" if result else f"{node.index} {node.name}"
+    return f"{node.index} {node.name} {_shape(result)}" if result and result.shape else f"{node.index} {node.name}"
 
 
 def _shape(tensor: Tensor) -> str:
@@ -98,6 +101,7 @@ def _memory(found: Inspection) -> dict[str, Any]:
         "packed_bytes": memory.packed_bytes,
         "table_bytes": memory.table_bytes,
         "interpreter_bytes": memory.interpreter_bytes,
+        "called_bytes": memory.called_bytes,
         "total_bytes": memory.total_bytes,
         "process_bytes": memory.process_bytes,
         "plain_total_bytes": found.plain_memory.total_bytes,
@@ -106,8 +110,28 @@ def _memory(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _names(graph: Graph, chosen: list[bool]) -> list[str]:
-    return list(dict.fromkeys(node.name for node, inside in zip(graph.nodes, chosen, strict=True) if inside))
+def _runs(graph: Graph, node: Node) -> list[dict[str, Any]]:
+    """Return the graphs that an operator runs; ``times`` is null where the file does not say."""
+    roles = ("branch", "branch") if node.name == "IF" else ("condition", "body")
+    known = alternatives(graph, node)
+    times = {id(one): count for runs in known or () for one, count in runs}
+    return [
+        {
+            "index": number,
+            "run_by": describe_node(graph, node),
+            "role": role,
+            "times": times.get(id(called), 0) if known else None,
+            "operators": called.operators(),
+            "macs": sum(cost.macs for cost in whole_costs(called)),
+        }
+        for number, role, called in zip(node.options.runs, roles, graph.called[node.index], strict=True)
+    ]
+
+
+def _left(found: Inspection) -> list[str]:
+    """Return the kinds of operators that plain kernels run; those that only run other graphs are none."""
+    parts = zip(found.graph.nodes, found.delegation.segment, strict=True)
+    return list(dict.fromkeys(node.name for node, part in parts if part is None and node.name not in CONTROL))
 
 
 def _edgetpu(found: Inspection) -> dict[str, Any]:
@@ -134,6 +158,7 @@ def _layer(found: Inspection, node: Node) -> dict[str, Any]:
         "parameters": cost.parameters,
         "moved_bytes": cost.bytes_moved,
         "xnnpack": found.delegation.segment[node.index] is not None,
+        "runs": list(node.options.runs),
         "edgetpu": found.mapping.mapped[node.index],
         "predicted_ms": round(first, 5) if first is not None else None,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.edgetpu_rules import obstacle
 from edge_runtime.analysis.graph import Graph
-from edge_runtime.analysis.latency import Latency
+from edge_runtime.analysis.prediction import Latency
 from edge_runtime.analysis.profile import EdgeTpu, Profile
 from edge_runtime.model_file import EDGETPU_OPERATOR
 

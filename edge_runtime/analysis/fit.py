@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from edge_runtime.analysis.cost import CONTROL
 from edge_runtime.analysis.edgetpu import Mapping, with_edgetpu
 from edge_runtime.analysis.graph import Graph
-from edge_runtime.analysis.latency import Latency, Work, node_ms
+from edge_runtime.analysis.latency import node_ms
+from edge_runtime.analysis.loops import called_graphs
 from edge_runtime.analysis.memory import Memory
+from edge_runtime.analysis.prediction import Latency, Work
 from edge_runtime.analysis.profile import Profile
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -58,13 +61,13 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 def advise(graph: Graph, latency: Latency, profile: Profile, *, mapping: Mapping) -> list[Advice]:
     """Return what would make a model faster on a device, the largest gain first; gains under 3 % are left out."""
-    works = [node.work for node in latency.nodes]
+    works = latency.works
     # A calibrated device is predicted by other means than its speeds; of these only the ratio is used then.
-    by_speed = sum(node_ms(work, profile, threads=latency.threads) for work in works)
+    by_speed = sum(times * node_ms(work, profile, threads=latency.threads) for times, work in works)
     measured = latency.ms / by_speed if by_speed else 1.0
 
     def after(change: Callable[[Work], Work], *, threads: int = latency.threads) -> float:
-        return measured * sum(node_ms(change(work), profile, threads=threads) for work in works)
+        return measured * sum(times * node_ms(change(work), profile, threads=threads) for times, work in works)
 
     found = [
         *_quantise(graph, latency, after),
@@ -90,10 +93,10 @@ After = Callable[[Callable[[Work], Work]], float]
 
 
 def _quantise(graph: Graph, latency: Latency, after: After) -> list[Advice]:
-    kinds = {node.work.type for node in latency.nodes if node.work.macs}
+    kinds = {work.type for _, work in latency.works if work.macs}
     if "float32" in kinds:
         change = "quantise to int8 (edge-convert --quantize int8)"
-        return [Advice(change, latency.ms, after(_as_int8), f"weights from {_weight_mb(graph):.1f} MB to a quarter")]
+        return [Advice(change, latency.ms, after(_as_int8), f"weights from {_weight_mb(graph):.2g} MB to a quarter")]
     if "uint8" in kinds:
         change = "per-channel int8 instead of per-tensor uint8"
         return [Advice(change, latency.ms, after(_as_int8), "convert the float model again, or its weights alone")]
@@ -108,8 +111,8 @@ def _as_int8(work: Work) -> Work:
 
 
 def _weight_mb(graph: Graph) -> float:
-    constants = (tensor for tensor, stored in zip(graph.tensors, graph.constant, strict=True) if stored)
-    return sum(tensor.size_bytes for tensor in constants) / 1e6
+    every = (zip(one.tensors, one.constant, strict=True) for one in (graph, *called_graphs(graph)))
+    return sum(tensor.size_bytes for one in every for tensor, stored in one if stored) / 1e6
 
 
 def _shrink(graph: Graph, latency: Latency, after: After) -> list[Advice]:
@@ -162,7 +165,7 @@ def _mend(graph: Graph, latency: Latency, after: After) -> list[Advice]:
     """Return advice to replace the operators that XNNPACK does not take, by what they would cost if it did."""
     names: dict[str, float] = {}
     for node, timed in zip(graph.nodes, latency.nodes, strict=True):
-        if not timed.work.delegated:
+        if not timed.work.delegated and node.name not in CONTROL:
             names[node.name] = names.get(node.name, 0.0) + timed.ms
     if not names or not any(node.work.delegated for node in latency.nodes):
         return []

@@ -5,7 +5,8 @@ numbers of the options are those of TensorFlow Lite's ``schema.fbs``. Values are
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +19,10 @@ MAX_NODES: Final = 10_000
 MAX_ELEMENTS: Final = 2**40
 """Of one tensor; keeps every product of sizes a number that can be printed."""
 _MAX_STEP: Final = 2**16
+_MAX_DEPTH: Final = 8
+"""Of graphs that run others; a loop in a loop has 2."""
+_MOST_CALLED_TENSORS: Final = 20_000
+"""Of all graphs that others run."""
 
 Activation = Literal["none", "relu", "relu_n1_to_1", "relu6", "tanh", "sign_bit"]
 Padding = Literal["same", "valid"]
@@ -46,6 +51,8 @@ class Options:
     half_pixel_centers: bool = False
     reshapes: bool = False
     """A slice with an ellipsis or a new axis."""
+    runs: tuple[int, ...] = ()
+    """Graphs of the file that the operator runs: of WHILE its condition and body, of IF both its branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +71,15 @@ class Node:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """A model's main subgraph."""
+    """A model's main graph, or one that an operator of it runs."""
 
     model: ModelFile
     nodes: tuple[Node, ...]
     tensors: tuple[Tensor, ...]
     constant: tuple[bool, ...]
     """Per tensor: whether its values are stored in the file."""
+    called: Mapping[int, tuple["Graph", ...]] = field(default_factory=dict)
+    """The graphs that an operator runs, by its index; in the order of its options' ``runs``."""
 
     def operand(self, node: Node, number: int) -> Tensor | None:
         """Return an input of a node, or None where it is left out."""
@@ -98,23 +107,55 @@ def read_graph(path: Path) -> Graph:
 
 
 def build_graph(model: ModelFile) -> Graph:
-    """Return the graph of a model that has been read. Raises ModelError."""
-    if len(model.operators) > MAX_NODES:
-        raise ModelError(f"{model.path} has {len(model.operators)} operators; up to {MAX_NODES} are analysed")
-    for tensor in model.tensors:
-        if tensor.elements > MAX_ELEMENTS:
-            raise model.root.flat.damaged(f"tensor {tensor.index} claims {tensor.elements} elements")
-    nodes = []
-    produced: set[int] = set(model.inputs)
-    for operator in model.operators:
-        nodes.append(_node(operator))
-        produced.update(operator.outputs)
+    """Return the graph of a model that has been read, with those that it runs. Raises ModelError."""
+    return _Building(model).build(model, depth=0)
+
+
+@dataclass(slots=True)
+class _Building:
+    """The graphs that run each other, while they are read: each once, and within limits when counted as it is named."""
+
+    model: ModelFile
+    tensors_left: int = _MOST_CALLED_TENSORS
+    graphs: dict[int, Graph] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    """Operators of a graph and of those it runs."""
+
+    def build(self, model: ModelFile, *, depth: int, number: int = 0) -> Graph:
+        """Return a graph and those that it runs. A circle of graphs is too deep."""
+        if depth > _MAX_DEPTH:
+            raise ModelError(f"{model.path}: its graphs run each other more than {_MAX_DEPTH} deep; convert it again")
+        for tensor in model.tensors:
+            if tensor.elements > MAX_ELEMENTS:
+                raise model.root.flat.damaged(f"tensor {tensor.index} claims {tensor.elements} elements")
+        nodes = tuple(_node(operator) for operator in model.operators) if len(model.operators) <= MAX_NODES else ()
+        named = [each for node in nodes for each in node.options.runs]
+        for each in dict.fromkeys(named):
+            self._called(each, depth=depth + 1)
+        count = len(model.operators) + sum(1 + self.counts[each] for each in named)
+        if count > MAX_NODES:
+            raise ModelError(f"{model.path} has {count} operators; up to {MAX_NODES} are analysed")
+        self.counts[number] = count
+        called = {
+            node.index: tuple(self.graphs[each] for each in node.options.runs) for node in nodes if node.options.runs
+        }
+        return Graph(model=model, nodes=nodes, tensors=model.tensors, constant=_constant(model), called=called)
+
+    def _called(self, number: int, *, depth: int) -> None:
+        if number not in self.graphs:
+            model = self.model.subgraph(number, most_tensors=self.tensors_left)
+            self.tensors_left -= len(model.tensors)
+            self.graphs[number] = self.build(model, depth=depth, number=number)
+
+
+def _constant(model: ModelFile) -> tuple[bool, ...]:
+    """Return per tensor whether the file has its values."""
+    produced = {*model.inputs, *(index for operator in model.operators for index in operator.outputs)}
     stored: dict[int, bool] = {0: False}
     for tensor in model.tensors:
         if tensor.buffer not in stored:
             stored[tensor.buffer] = len(model.buffer(tensor.buffer)) > 0
-    constant = tuple(stored[tensor.buffer] and tensor.index not in produced for tensor in model.tensors)
-    return Graph(model=model, nodes=tuple(nodes), tensors=model.tensors, constant=constant)
+    return tuple(stored[tensor.buffer] and tensor.index not in produced for tensor in model.tensors)
 
 
 def _node(operator: Operator) -> Node:
@@ -216,6 +257,10 @@ def _strided_slice(table: Table) -> Options:
     return Options(reshapes=bool(table.scalar(2, I32) or table.scalar(3, I32)))
 
 
+def _control(table: Table) -> Options:
+    return Options(runs=(table.scalar(0, I32), table.scalar(1, I32)))
+
+
 def _pack(table: Table) -> Options:
     return Options(axis=table.scalar(1, I32))
 
@@ -234,6 +279,8 @@ _READERS: Final = {
     32: _strided_slice,
     49: _transpose_conv,
     59: _pack,
+    92: _control,  # IF
+    93: _control,  # WHILE
     101: _matmul,
     106: _conv_3d,
 }

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_runtime.analysis.cost import Cost, costs
+from edge_runtime.analysis.cost import Cost
 from edge_runtime.analysis.edgetpu import Accelerated, Mapping, map_operators, with_edgetpu
 from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, judge_time, worst
 from edge_runtime.analysis.graph import Graph, read_graph
-from edge_runtime.analysis.latency import Latency, predict_latency
+from edge_runtime.analysis.latency import predict_latency
+from edge_runtime.analysis.loops import whole_costs
 from edge_runtime.analysis.memory import Memory, estimate_memory
 from edge_runtime.analysis.operator_cache import OperatorCache
+from edge_runtime.analysis.prediction import Latency
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.analysis.xnnpack import Delegation, RuntimeName, delegation
 
@@ -20,6 +22,7 @@ class Inspection:
 
     graph: Graph
     costs: tuple[Cost, ...]
+    """Per operator, with what it runs of other graphs."""
     memory: Memory
     plain_memory: Memory
     """Without XNNPACK."""
@@ -94,7 +97,7 @@ def inspect_model(
     predictions = tuple(_predicted(graph, profile, asked) for profile in profiles)
     return Inspection(
         graph=graph,
-        costs=costs(graph),
+        costs=whole_costs(graph),
         memory=memory,
         plain_memory=estimate_memory(graph, runtime=runtime, xnnpack=False, pointer_bytes=pointer_bytes),
         delegation=delegation(graph, runtime=runtime),

@@ -5,11 +5,12 @@ fitted to the growth of ``Anonymous`` in ``/proc/self/smaps_rollup`` on x86-64 w
 (docs/static-inference.md has the errors). The model file itself is mapped, not copied, and counted on its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_runtime.analysis.arena import Arena, plan_arena, plan_workspace
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.loops import called_graphs
 from edge_runtime.analysis.packing import packing_bytes
 from edge_runtime.analysis.xnnpack import (
     Delegation,
@@ -40,6 +41,8 @@ class Memory:
     """Input addresses of XNNPACK's convolutions, pooling and resizing."""
     interpreter_bytes: int
     """Objects of the interpreter, and what the C library keeps."""
+    called_bytes: int
+    """All of this for graphs of the file that operators run: bodies of loops, branches."""
     file_bytes: int
     """The mapped model file; the kernel may drop its pages."""
 
@@ -47,7 +50,7 @@ class Memory:
     def total_bytes(self) -> int:
         """Return what is allocated for the model."""
         own = self.arena.size_bytes + self.arena.persistent_bytes + self.workspace_bytes
-        return own + self.packed_bytes + self.table_bytes + self.interpreter_bytes
+        return own + self.packed_bytes + self.table_bytes + self.interpreter_bytes + self.called_bytes
 
     @property
     def process_bytes(self) -> int:
@@ -67,30 +70,48 @@ def estimate_memory(
 
     ``pointer_bytes`` and ``int8_lanes`` are the device's, as its profile has them.
     """
-    parts = delegation(graph, runtime=runtime, enabled=xnnpack)
-    taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
-    plain = [node for node in graph.nodes if parts.segment[node.index] is None]
-    planned = plan_arena(graph)
-    return Memory(
-        planned=planned,
-        arena=plan_arena(graph, parts) if taken else planned,
-        workspace_bytes=plan_workspace(graph, parts),
-        packed_bytes=sum(packed_bytes(graph, node, int8_lanes=int8_lanes) for node in taken)
-        + packing_bytes(graph, plain),
-        table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=pointer_bytes) for node in taken),
-        interpreter_bytes=_interpreter_bytes(graph, parts),
-        file_bytes=graph.model.size_bytes,
+    sizes = _Sizes(runtime, xnnpack, pointer_bytes, int8_lanes)
+    return replace(
+        sizes.of(graph), called_bytes=sum(sizes.of(one, called=True).total_bytes for one in called_graphs(graph))
     )
 
 
-def _interpreter_bytes(graph: Graph, parts: Delegation) -> int:
-    """Return what objects take, fitted: per operator, per quantised channel, and per delegate."""
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What the memory of every graph of a file is worked out with."""
+
+    runtime: RuntimeName
+    xnnpack: bool
+    pointer_bytes: int
+    int8_lanes: int
+
+    def of(self, graph: Graph, *, called: bool = False) -> Memory:
+        """Return the memory of one graph without those that it runs; the interpreter itself is the main one's."""
+        parts = delegation(graph, runtime=self.runtime, enabled=self.xnnpack)
+        taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
+        plain = [node for node in graph.nodes if parts.segment[node.index] is None]
+        planned = plan_arena(graph)
+        packed = sum(packed_bytes(graph, node, int8_lanes=self.int8_lanes) for node in taken)
+        return Memory(
+            planned=planned,
+            arena=plan_arena(graph, parts) if taken else planned,
+            workspace_bytes=plan_workspace(graph, parts),
+            packed_bytes=packed + packing_bytes(graph, plain),
+            table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=self.pointer_bytes) for node in taken),
+            interpreter_bytes=_interpreter_bytes(graph, parts, called=called),
+            file_bytes=graph.model.size_bytes,
+            called_bytes=0,
+        )
+
+
+def _interpreter_bytes(graph: Graph, parts: Delegation, *, called: bool) -> int:
+    """Return what objects take, fitted: per operator, per quantised channel, and once the interpreter's own."""
     scales = sum(min(tensor.scales.size, tensor.elements) for tensor in graph.tensors)
     kept = sum(_result_copies(graph, node) for node in graph.nodes)
     if parts.taken:
-        return int(115_000 + 3_100 * len(graph.nodes) + 14.5 * scales) + kept
+        return int(115_000 * (not called) + 3_100 * len(graph.nodes) + 14.5 * scales) + kept
     channels = sum(max(_quantized_channels(graph, node), 0) for node in graph.nodes)
-    return int(50_000 + 1_450 * len(graph.nodes) + 8.7 * scales + 8 * channels) + kept
+    return int(50_000 * (not called) + 1_450 * len(graph.nodes) + 8.7 * scales + 8 * channels) + kept
 
 
 def _quantized_channels(graph: Graph, node: Node) -> int:

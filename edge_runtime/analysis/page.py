@@ -185,8 +185,10 @@ def _memory(memory: dict[str, Any]) -> str:
         ("packed weights", "packed_bytes", "in the order that kernels want"),
         ("tables", "table_bytes", "addresses of inputs"),
         ("interpreter", "interpreter_bytes", "its objects, and what the C library keeps"),
+        ("other graphs", "called_bytes", "bodies of loops, branches: all of the above"),
         ("in all", "total_bytes", f"without XNNPACK {count(memory['plain_total_bytes'])}B"),
     ]
+    parts = [part for part in parts if memory[part[1]] or part[1] != "called_bytes"]
     most = memory["total_bytes"] or 1
     rows = [
         f'<tr><td>{title}<td class="n">{count(memory[key])}B<td style="width:40%"><div class="gain">'
@@ -204,9 +206,10 @@ def _layer_table(layers: list[dict[str, Any]]) -> str:
     for layer in layers[:_MOST_TABLE_ROWS]:
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
         ms = "" if layer["predicted_ms"] is None else f"{layer['predicted_ms']:.3f}"
-        where = ("XNNPACK" if layer["xnnpack"] else '<span class="warn">plain kernel</span>') + (
-            ", Edge TPU" if layer["edgetpu"] else ""
-        )
+        where = "XNNPACK" if layer["xnnpack"] else '<span class="warn">plain kernel</span>'
+        if layer["runs"]:
+            where = "graphs " + " and ".join(str(number) for number in layer["runs"])
+        where += ", Edge TPU" if layer["edgetpu"] else ""
         rows.append(
             f'<tr><td class="n">{layer["index"]}<td>{escape(layer["operator"])}<td>{shape}<td>{layer["type"] or ""}'
             f'<td class="n">{layer["macs"]:,}<td class="n">{layer["parameters"]:,}'

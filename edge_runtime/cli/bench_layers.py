@@ -10,10 +10,11 @@ from typing import Any
 from edge_runtime.analysis.calibration.calibrate import machine_name
 from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.graph import Graph, read_graph
-from edge_runtime.analysis.latency import Latency, predict_latency
+from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.layer_page import render_layers
 from edge_runtime.analysis.layers import LayerTime, time_layers, time_model
 from edge_runtime.analysis.operator_cache import FILE_NAME, OperatorCache
+from edge_runtime.analysis.prediction import Latency
 from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile
 from edge_runtime.bench import machine
 from edge_runtime.errors import StoreError, UsageError

@@ -27,6 +27,8 @@ def _layers(layers: list[dict[str, Any]]) -> list[str]:
 
 
 def _marks(layer: dict[str, Any]) -> str:
+    if layer["runs"]:
+        return "  runs graphs " + " and ".join(str(number) for number in layer["runs"])
     return "" if layer["xnnpack"] else "  plain kernel"
 
 
@@ -47,6 +49,7 @@ def _summary(result: dict[str, Any]) -> list[str]:
         f"memory     {_size(memory['total_bytes'])}: arena {_size(memory['arena_bytes'])}, XNNPACK's "
         f"{_size(memory['workspace_bytes'])}, packed weights {_size(memory['packed_bytes'])}, tables "
         f"{_size(memory['table_bytes'])}, interpreter {_size(memory['interpreter_bytes'])}"
+        + (f", graphs it runs {_size(memory['called_bytes'])}" if memory["called_bytes"] else "")
     )
     if memory["peak"]:
         lines.append(
@@ -55,9 +58,29 @@ def _summary(result: dict[str, Any]) -> list[str]:
         )
     lines.append(f"program    about {memory['process_bytes'] / 2**20:.0f} MiB resident with this model")
     lines += [f"xnnpack    {_xnnpack(result)}", f"edge tpu   {_edgetpu(result)}"]
-    if model["subgraphs"] > 1:
-        lines.append(f"note       {model['subgraphs']} subgraphs; only the main one is counted")
+    lines += _called(result["graphs"], model["subgraphs"])
     return lines
+
+
+def _called(graphs: list[dict[str, Any]], count: int) -> list[str]:
+    """Return what operators run of other graphs, and which graphs of the file are not counted."""
+    lines = []
+    for one in graphs:
+        kinds = ", ".join(f"{name} {number}" for name, number in one["operators"].items()) or "nothing"
+        often = "as often as its data says; counted once" if one["times"] is None else _times(one)
+        lines.append(
+            f"graph {one['index']:<4} {one['role']} of {one['run_by']}, {often}: {kinds}; {_count(one['macs'])} MACs"
+        )
+    left = count - 1 - len({one["index"] for one in graphs})
+    if left > 0:
+        lines.append(f"note       {left} more {'graph is' if left == 1 else 'graphs are'} in the file and not counted")
+    return lines
+
+
+def _times(one: dict[str, Any]) -> str:
+    if one["role"] == "branch":
+        return "the costlier is counted" if one["times"] else "never runs"
+    return "runs once" if one["times"] == 1 else f"runs {one['times']} times"
 
 
 def _describe(tensor: dict[str, Any]) -> str:

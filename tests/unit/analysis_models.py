@@ -1,6 +1,7 @@
 """Models of real operators, options and constants for the tests of the analysis, written with the schema's own code."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ import numpy as np  # noqa: E402
 from edge_runtime.analysis.graph import Graph, build_graph  # noqa: E402
 from edge_runtime.model_file import parse_model  # noqa: E402
 
-TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
+TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 class ModelBuilder:
@@ -19,9 +20,51 @@ class ModelBuilder:
 
     def __init__(self, type_name: str = "int8") -> None:
         self.type = type_name
-        self.model, self.graph = schema.ModelT(), schema.SubGraphT()
+        self.model = schema.ModelT()
         self.model.version, self.model.buffers = 3, [schema.BufferT()]
-        self.model.operatorCodes, self.graph.tensors, self.graph.operators = [], [], []
+        self.model.operatorCodes, self.model.subgraphs = [], []
+        self.graph = self._graph()
+
+    def _graph(self) -> Any:
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators = [], []
+        self.model.subgraphs.append(graph)
+        return graph
+
+    def another(self) -> "ModelBuilder":
+        """Return a builder of one more graph of the same file."""
+        other = ModelBuilder(self.type)
+        other.model = self.model
+        other.graph = other._graph()
+        return other
+
+    def ends(self, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+        """Say what goes into this graph and comes out; return its number in the file."""
+        self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
+        return next(number for number, graph in enumerate(self.model.subgraphs) if graph is self.graph)
+
+    def number(self, value: int) -> int:
+        """Add a constant of one int32."""
+        made = self.weights([], "int32")
+        self.model.buffers[self.graph.tensors[made].buffer].data = np.frombuffer(np.int32(value).tobytes(), np.uint8)
+        return made
+
+    def control(self, name: str, inputs: Sequence[int], graphs: tuple[int, int], outputs: Sequence[int]) -> list[int]:
+        """Add a WHILE or IF that runs two graphs; ``outputs`` are tensors that its own are like."""
+        options = getattr(schema, f"{name.capitalize()}OptionsT")()
+        names = (
+            ("condSubgraphIndex", "bodySubgraphIndex")
+            if name == "WHILE"
+            else ("thenSubgraphIndex", "elseSubgraphIndex")
+        )
+        for field, graph in zip(names, graphs, strict=True):
+            setattr(options, field, graph)
+        like = [self.graph.tensors[index] for index in outputs]
+        types = {code: name for name, code in TYPES.items()}
+        first = self.op(name, inputs, list(like[0].shape), options, types[like[0].type])
+        rest = [self.tensor(list(tensor.shape), types[tensor.type]) for tensor in like[1:]]
+        self.graph.operators[-1].outputs = [first, *rest]
+        return [first, *rest]
 
     def tensor(self, shape: Sequence[int], type_name: str | None = None, *, constant: bool = False) -> int:
         name = type_name or self.type
@@ -90,8 +133,7 @@ class ModelBuilder:
         return self.weights([channels], "float32" if self.type == "float32" else "int32")
 
     def bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
-        self.model.subgraphs = [self.graph]
+        self.ends(inputs, outputs)
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
