@@ -1,95 +1,36 @@
-"""The daemon: sources, pipeline, sinks and broker put together, run, ended in good order, and put together anew."""
+"""The daemon: a process that makes one run after the other, each from the configuration of its time."""
 
-import gc
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from edge_runtime import assemble
+from edge_runtime import assemble, one_run
 from edge_runtime import config as configuration
 from edge_runtime.assemble import StreamPlan
-from edge_runtime.captures import Inlet
 from edge_runtime.config import Config, Origin
-from edge_runtime.connect import BrokerLink
-from edge_runtime.dispatch import Dispatcher
 from edge_runtime.engines.litert import EngineConfig
 from edge_runtime.errors import EdgeRuntimeError, UsageError
-from edge_runtime.flow import Flow
 from edge_runtime.links import Links
-from edge_runtime.outlets import DirectSink, Outlet, SinkWorker
+from edge_runtime.one_run import Host, Run
 from edge_runtime.pipeline import Pipeline
-from edge_runtime.protocols import Sink, Source
-from edge_runtime.reload import RELOAD_STOP_S, Current, Plan, Reload, sensor, views
-from edge_runtime.report import Report
-from edge_runtime.sinks.policy import PublishPolicy, default_rule
+from edge_runtime.reload import Plan, Reload, sensor, views
 from edge_runtime.stopping import Stop
 from edge_runtime.store.sequence import SequenceStore
 from edge_runtime.store.state import StateDir, state_path
 from edge_runtime.supervision.anew import Overdraft, last_restart, may_start_anew, start_anew
-from edge_runtime.supervision.health import HealthFile, Vitals
-from edge_runtime.supervision.memory import MemoryWatch, default_limit_mb
+from edge_runtime.supervision.health import Vitals
+from edge_runtime.supervision.memory import MemoryWatch
 from edge_runtime.supervision.notify import Notifier
 from edge_runtime.supervision.signals import INTERRUPTED, Signals
 from edge_runtime.supervision.supervisor import Supervisor
 from edge_runtime.supervision.wall_clock import ClockWatch
-from edge_runtime.supervision.watchdog import Watchdog, describe
+from edge_runtime.supervision.watchdog import Watchdog
 from edge_runtime.validation import NO_SOURCE
-from edge_runtime.workers import RunCounters, StreamCounters
 
 log = logging.getLogger(__name__)
-
-
-HAVE_DEADLINES: Final = frozenset({"video_stream", "mqtt", "demo"})
-"""Live sources that no native call can hold up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What stays from the first run of the process to its last."""
-
-    device: str
-    state: Path
-    terminal: bool
-    links: Links
-    sequences: SequenceStore
-    signals: Signals
-    watchdog: Watchdog
-    supervisor: Supervisor
-    vitals: Vitals
-    reload: Reload
-    over: Overdraft
-    left_behind: list[str]
-    """Threads that did not come back from native code."""
-
-
-@dataclass(slots=True)
-class Run:
-    """What one run is made of, once everything is put together."""
-
-    plan: Plan
-    streams: Sequence[StreamPlan]
-    sources: dict[str, Source]
-    pipeline: Pipeline | None
-    counters: RunCounters
-    stop: Stop
-    broker: BrokerLink
-    aborted: bool = False
-    """Whether an invoke had to be ended by force, which the pipeline does not survive."""
-
-    @property
-    def live(self) -> dict[str, bool]:
-        """Return for each stream whether it is live."""
-        return {name: source.live for name, source in self.sources.items()}
-
-    @property
-    def failure(self) -> EdgeRuntimeError | None:
-        """Return why it ended, or was never of use; None when it did what it should."""
-        worked = self.counters.inferred + self.counters.shown > 0
-        return self.counters.fatal or next(iter({} if worked else self.counters.never_opened.values()), None)
 
 
 def run(origin: Origin, *, terminal: bool = False) -> int:
@@ -141,7 +82,7 @@ def _run_all(plan: Plan, host: Host) -> int:
         while True:
             made: Run | None = None
             try:
-                made, ended = _one_run(plan, host)
+                made, ended = _run_once(plan, host)
                 failure = made.failure
             except EdgeRuntimeError as error:
                 if last_good is None or host.signals.stopped:
@@ -180,7 +121,7 @@ def _was_good(made: Run | None) -> bool:
     return made is not None and made.counters.inferred + made.counters.shown > 0
 
 
-def _one_run(plan: Plan, host: Host) -> tuple[Run, int]:
+def _run_once(plan: Plan, host: Host) -> tuple[Run, int]:
     stop = Stop()
     host.signals.attach(stop)
     host.watchdog.between_runs("loading")
@@ -190,8 +131,8 @@ def _one_run(plan: Plan, host: Host) -> tuple[Run, int]:
     broker = host.links.use(config, stop, anew=plan.anew)
     pipeline = plan.pipeline or _open_pipeline(config, streams, host.state)
     try:
-        made = _assemble(plan, streams, pipeline, broker, stop)
-        status = _run(made, host)
+        made = one_run.put_together(plan, streams, pipeline, broker, stop)
+        status = one_run.run(made, host)
     except BaseException:
         if pipeline is not None:
             pipeline.close()
@@ -212,156 +153,3 @@ def _open_pipeline(config: Config, streams: Sequence[StreamPlan], state: Path) -
     engine = pipeline.engine
     log.info("model %s on %s: %s", pipeline.spec.identity.name, engine.delegate, engine.delegate_reason)
     return pipeline
-
-
-def _assemble(
-    plan: Plan, streams: Sequence[StreamPlan], pipeline: Pipeline | None, broker: BrokerLink, stop: Stop
-) -> Run:
-    wants = None if pipeline is None else pipeline.spec.input
-    listens_at = broker.for_sensors()
-    return Run(
-        plan=plan,
-        streams=streams,
-        sources={one.name: one.construct(wants, broker=listens_at) for one in streams},
-        pipeline=pipeline,
-        counters=RunCounters(streams={one.name: StreamCounters() for one in streams}),
-        stop=stop,
-        broker=broker,
-    )
-
-
-def _run(made: Run, host: Host) -> int:
-    config, counters, stop = made.plan.config, made.counters, made.stop
-    report = Report(
-        config,
-        made.broker,
-        device=host.device,
-        state=host.state,
-        views=views(made.streams),
-        sources=made.sources,
-        pipeline=made.pipeline,
-        counters=counters,
-        end=lambda: stop.hurry(RELOAD_STOP_S),
-        restart=host.reload.now,
-        vitals=host.vitals,
-        config_error=made.plan.error,
-    )
-    sinks = _outlets(made, host, report)
-    dispatcher = _dispatcher(made, host, report, sinks)
-    with ExitStack() as stack:
-        host.sequences.open(made.live)
-        stack.enter_context(report)
-        for sink in sinks:
-            sink.start()
-            stack.callback(sink.close)
-
-        def on_state(stream: str, state: str, error: str | None) -> None:
-            report.on_state(stream, state, error)
-            if state != "online":
-                dispatcher.forget(stream)
-
-        inlets = {
-            one.name: Inlet(made.sources[one.name], one.common.fps, _once_more(made, one)) for one in made.streams
-        }
-        flow = Flow(inlets, counters=counters, stop=stop, on_state=on_state)
-        _look_after(made, host, report, flow)
-        stack.callback(host.reload.detach)
-        stack.callback(host.watchdog.between_runs, "ending")
-        stack.callback(host.supervisor.look_after)
-        if made.pipeline is None:
-            flow.preview(report.on_frame, limit=config.publish.frames)
-        else:
-            flow.run(made.pipeline, dispatcher.hand_over)
-        made.aborted = flow.aborted
-        host.left_behind.extend(flow.left_behind)
-    return _status(made)
-
-
-def _once_more(made: Run, one: StreamPlan) -> Callable[[], Source] | None:
-    """Return what makes a camera's source anew; the others' native code runs where it can be killed."""
-    if not made.sources[one.name].live or one.common.type in HAVE_DEADLINES:
-        return None
-
-    def make() -> Source:
-        wants = None if made.pipeline is None else made.pipeline.spec.input
-        made.sources[one.name] = one.construct(wants)
-        return made.sources[one.name]
-
-    return make
-
-
-def _look_after(made: Run, host: Host, report: Report, flow: Flow) -> None:
-    """Have this run watched, and ended for another configuration."""
-    bus, pipeline, counters = made.broker.bus, made.pipeline, made.counters
-    real = made.broker.is_real
-    host.watchdog.watch(
-        counters,
-        describe=lambda: describe(
-            counters,
-            states=report.states,
-            delegate="" if pipeline is None else pipeline.engine.delegate,
-            broker=bus.connected if real else None,
-        ),
-        bus_seen_ns=(lambda: int(bus.seen_ns)) if real else None,
-    )
-    host.vitals.memory.limit_mb = made.plan.config.limits.memory_mb or default_limit_mb()
-    host.over.attach(made.stop, report.on_restart)
-    host.supervisor.look_after(
-        flow.look, report.look, HealthFile(host.state, lambda: host.watchdog.health() | report.health()).tick
-    )
-    host.reload.attach(Current(made.plan, made.streams, pipeline, made.stop, report.on_config_error))
-    if not gc.isenabled():  # put off while all was loaded, which stays and need not be looked through again
-        gc.freeze()
-        gc.enable()
-
-
-def _outlets(made: Run, host: Host, report: Report) -> list[Outlet]:
-    config, counters, stop = made.plan.config, made.counters, made.stop
-    outlets: list[Outlet] = [DirectSink(report.sink, name="mqtt", counters=counters)]
-    outlets += [
-        SinkWorker(sink, name=name, counters=counters, stop=stop)
-        for name, sink in _sinks(config, stop, device=host.device, terminal=host.terminal)
-    ]
-    return outlets
-
-
-def _dispatcher(made: Run, host: Host, report: Report, sinks: Sequence[Outlet]) -> Dispatcher:
-    publish, live = made.plan.config.publish, made.live
-    return Dispatcher(
-        policies={name: PublishPolicy(publish.policy or default_rule(live=is_live)) for name, is_live in live.items()},
-        live=live,
-        sequences=host.sequences,
-        sinks=sinks,
-        stop=made.stop,
-        limit=publish.frames,
-        observers=(report.observe,),
-    )
-
-
-def _sinks(config: Config, stop: Stop, *, device: str, terminal: bool) -> Iterator[tuple[str, Sink]]:
-    """Yield what may wait for a disk or a terminal, each for a thread of its own."""
-    if path := config.publish.jsonl:
-        from edge_runtime.sinks.jsonl import JsonlSink
-
-        yield "jsonl", JsonlSink(path, device=device, on_reader_gone=stop.set)
-    if terminal:
-        from edge_runtime.sinks.terminal import TerminalSink
-
-        yield "terminal", TerminalSink(stdout_taken=config.publish.jsonl == "-")
-
-
-def _status(made: Run) -> int:
-    counters = made.counters
-    if counters.fatal is not None:
-        log.error("%s", counters.fatal)
-        return counters.fatal.exit_status
-    for stream, error in counters.never_opened.items():
-        log.error("%s: %s", stream, error)
-    if counters.never_opened and not made.stop.hurried:
-        return 1
-    bad = sum(counts.bad for name, counts in counters.streams.items() if not made.sources[name].live)
-    if bad:
-        log.warning("%d of the inputs could not be read and were skipped", bad)
-    # A camera goes on after a lost frame; of a folder one was asked to see every picture.
-    lost = 0 if all(made.live.values()) else counters.engine_failures
-    return 1 if bad or lost else 0
