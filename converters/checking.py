@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.arrays import Array, read_array
-from converters.child import Child
+from converters.arrays import Array
 from converters.comparison import arranged, compare
+from converters.litert import LiteRt
 from converters.options import Options
 from converters.progress import Progress, silent
 from converters.provenance import source_sha256
@@ -73,13 +73,12 @@ def check_pictures(
         pool = Pool("--check", len(paths), lambda index: _fed(feeder, paths[index]))
         samples = draw(pool, range(len(paths)), folder / "checked.npy")
         progress("running the source")
-        with convert_source(options, kind=source_kind(found), folder=folder) as float_model:
-            turned = float_model.check(samples)
-            wanted = arranged(float_model.outputs, turned)[0]
-        progress("running the artifact in LiteRT")
-        with Child("tflite_model", folder=folder, title="run in LiteRT") as child:
-            reply = child.call("run", model=str(model), samples=str(samples.path), folder=str(folder), stem="artifact")
-            got = np.array(read_array(reply["outputs"][0]))
+        with LiteRt(folder) as litert:
+            with convert_source(options, kind=source_kind(found), folder=folder) as float_model:
+                turned = float_model.check(samples, litert=litert)
+                wanted = arranged(float_model.outputs, turned)[0]
+            progress("running the artifact in LiteRT")
+            got = np.array(litert.run(model, samples.path, stem="artifact").outputs[0])
     rows = zip(paths, wanted, got, strict=True)
     return [_answers(path, spec, before.reshape(-1), after.reshape(-1)) for path, before, after in rows]
 

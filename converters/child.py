@@ -44,6 +44,11 @@ class StepReport:
     seconds: float
     peak_mb: float
 
+    def plus(self, other: Self) -> "StepReport":
+        """Return both as one: their time, and the memory of the larger."""
+        seconds, peak_mb = round(self.seconds + other.seconds, 2), max(self.peak_mb, other.peak_mb)
+        return StepReport(self.name, seconds, peak_mb)
+
 
 class Child:
     """A process that holds one ``Session`` of a module and calls its methods. One thread at a time.
@@ -106,12 +111,21 @@ class Child:
         self._replies.close()
 
     @property
+    def alive(self) -> bool:
+        """Whether the process is there to be asked."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def report(self) -> StepReport:
         """Return what the calls so far cost."""
         return StepReport(self._title, round(self._seconds, 2), round(self._peak_mb, 1))
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method of the session with JSON values. Raises what the step raises of our tree, ModelError else."""
+        return self.begin(method, **arguments)()
+
+    def begin(self, method: str, **arguments: Any) -> Callable[[], dict[str, Any]]:
+        """Begin a call and return what waits for its end, so that two children can work at once."""
         started_s = time.monotonic()
         request = msgspec.json.encode({"method": method, "arguments": arguments})
         assert self._process is not None
@@ -121,6 +135,9 @@ class Child:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise self._died() from error
+        return lambda: self._end(started_s)
+
+    def _end(self, started_s: float) -> dict[str, Any]:
         reply = self._reply()
         self._seconds += time.monotonic() - started_s
         self._peak_mb = max(self._peak_mb, reply["peak_mb"])
@@ -181,6 +198,9 @@ def _serve(module: str, descriptor: int) -> None:
         counting.listen(lambda done, total: send({"counted": [done, total]}))
         for line in sys.stdin.buffer:
             send(_answer(session, msgspec.json.decode(line)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is said and written; to take TensorFlow down piece by piece would be half a second
 
 
 def _answer(session: Any, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """From a trained model to an artifact that has proved itself, step by step."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from converters import artifact, calibration, disk, edgetpu, handover, older_runtime, preprocessing
-from converters.arrays import Array, read_array
+from converters.arrays import Array
 from converters.box_labels import found_boxes
 from converters.calibration import Plan
-from converters.child import Child, StepReport
+from converters.child import StepReport
 from converters.comparison import arranged
 from converters.edgetpu import EdgeTpu
 from converters.gate import Verdict, judge, share_interval
 from converters.handover import Handover
+from converters.litert import LiteRt
 from converters.older_runtime import OlderRuntime
 from converters.options import CALIBRATED, Options
 from converters.precision import Boxes, PrecisionDifference, compare_precision
@@ -47,8 +47,8 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
         if where is not None:
             refuse_absent(where)
     try:
-        with tempfile.TemporaryDirectory(prefix=disk.WORK_PREFIX) as name:
-            return _Conversion(options, kind=kind, folder=Path(name), progress=progress).run()
+        with tempfile.TemporaryDirectory(prefix=disk.WORK_PREFIX) as name, LiteRt(Path(name)) as litert:
+            return _Conversion(options, kind=kind, folder=Path(name), litert=litert, progress=progress).run()
     except OSError as error:
         if not disk.is_full(error):
             raise
@@ -58,10 +58,11 @@ def convert(options: Options, *, progress: Progress = silent) -> ConversionResul
 class _Conversion:
     """One conversion on its way; everything in ``folder`` goes away at the end."""
 
-    def __init__(self, options: Options, *, kind: str, folder: Path, progress: Progress) -> None:
+    def __init__(self, options: Options, *, kind: str, folder: Path, litert: LiteRt, progress: Progress) -> None:
         self._options = options
         self._kind = kind
         self._folder = folder
+        self._litert = litert
         self._progress = progress
         self._steps: list[StepReport] = []
         self._warnings: list[str] = []
@@ -96,7 +97,7 @@ class _Conversion:
             plan = calibration.plan(options, feeder(spec), folder=self._folder)
             self._warnings += plan.warnings
             self._progress("running the source")
-            arrangement = model.check(plan.compared)
+            arrangement = model.check(plan.compared, litert=self._litert)
             self._warnings += model.warnings
             self._steps.append(model.report)
             source = Source(
@@ -122,6 +123,7 @@ class _Conversion:
             plan=source.plan,
             classifier=source.classifier,
             folder=self._folder,
+            litert=self._litert,
             progress=self._progress,
         ) as work:
             for attempt in work.attempts():
@@ -131,7 +133,7 @@ class _Conversion:
                     break
             assert judged is not None
             judged = replace(judged, layer_errors=work.layer_errors(attempt), candidates=work.table(attempt))
-            self._steps[-1:-1] = work.reports
+            self._steps += work.reports
         return judged
 
     def _judge(self, source: Source, attempt: Attempt) -> Judged:
@@ -177,11 +179,8 @@ class _Conversion:
     def _measure(self, path: Path, plan: Plan) -> tuple[list[Array], float]:
         """Return the artifact's outputs of the compared samples, and the share of input values that were clipped."""
         self._progress("running the artifact in LiteRT")
-        samples, folder = str(plan.compared.path), str(self._folder)
-        with Child("tflite_model", folder=self._folder, title="run in LiteRT") as child:
-            reply = child.call("run", model=str(path), samples=samples, folder=folder, stem="artifact")
-            self._steps.append(child.report)
-        return [read_array(output) for output in reply["outputs"]], float(reply["clipped"])
+        ran = self._litert.run(path, plan.compared.path, stem="artifact")
+        return ran.outputs, ran.clipped
 
     def _result(self, source: Source, network: bytes, judged: Judged) -> ConversionResult:
         options, verdict = self._options, judged.verdict
@@ -209,23 +208,13 @@ class _Conversion:
             float_sqnr_db=source.sqnr_db,
             calibration=_seen(source.plan, judged.clipped),
             float_operators=len(in_float),
-            steps=_summed(self._steps),
+            steps=(*self._steps, self._litert.report),
             warnings=tuple(self._warnings),
             older_runtime=judged.older_runtime,
             ranges=judged.ranges,
             layer_errors=judged.layer_errors,
             candidates=judged.candidates,
         )
-
-
-def _summed(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
-    """Return one report for each kind of step; the artifact runs once for each candidate that is judged."""
-    found: dict[str, StepReport] = {}
-    for step in steps:
-        before = found.get(step.name, StepReport(step.name, 0.0, 0.0))
-        seconds, peak_mb = round(before.seconds + step.seconds, 2), max(before.peak_mb, step.peak_mb)
-        found[step.name] = StepReport(step.name, seconds, peak_mb)
-    return tuple(found.values())
 
 
 def _seen(plan: Plan, clipped: float) -> Calibration | None:

@@ -1,19 +1,21 @@
 """Quantise the float network: the usual way first, and with ``--rescue`` the ways that cost more, until one passes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
 
-from converters.arrays import Array, read_array
+from converters.arrays import Array
 from converters.artifact import int8_macs
 from converters.calibration import Plan
 from converters.child import Child, StepReport
 from converters.gate import LOWEST_SQNR_DB, Verdict, judge
+from converters.litert import LiteRt
 from converters.options import CALIBRATED, Options
 from converters.progress import Progress
 from converters.rescue.ladder import climb
@@ -39,7 +41,15 @@ class Quantization:
     """The children that quantise one float network and try the results. A context manager; one thread."""
 
     def __init__(
-        self, options: Options, *, source: Path, plan: Plan, classifier: bool, folder: Path, progress: Progress
+        self,
+        options: Options,
+        *,
+        source: Path,
+        plan: Plan,
+        classifier: bool,
+        folder: Path,
+        litert: LiteRt,
+        progress: Progress,
     ) -> None:
         self._options = options
         self._source = source
@@ -48,12 +58,12 @@ class Quantization:
         self._folder = folder
         self._progress = progress
         self._stack = ExitStack()
-        self._right: list[Array] = []
+        self._right: Callable[[], list[Array]] = list
         self._attempts: dict[Recipe, Attempt] = {}
         self._title = f"quantising ({options.quantize})"
         counted = lambda done, total: progress(self._title, done, total)  # noqa: E731
         self._quantizer = Child("quantizer", folder=folder, title="quantise", on_count=counted)
-        self._runner = Child("tflite_model", folder=folder / "trial", title="try quantised models")
+        self._litert = litert
 
     def __enter__(self) -> Self:
         """Start the quantiser's process."""
@@ -67,7 +77,7 @@ class Quantization:
     @property
     def reports(self) -> tuple[StepReport, ...]:
         """Return what quantising and trying cost so far."""
-        return tuple(child.report for child in (self._quantizer, self._runner) if child.report.seconds)
+        return (self._quantizer.report,)
 
     def table(self, chosen: Attempt) -> tuple[Candidate, ...]:
         """Return what was measured of every recipe that was tried, in order; one of them was chosen."""
@@ -84,9 +94,8 @@ class Quantization:
         if self._options.quantize not in CALIBRATED or trial is None or trial.count < _LEAST_TRIED:
             yield self._made(Recipe())
             return
-        (self._folder / "trial").mkdir(exist_ok=True)
-        self._stack.enter_context(self._runner)
-        self._right = self._run(self._source, "right")
+        wait = self._litert.begin(self._source, trial.path, stem="right")  # while the first one is quantised
+        self._right = cache(lambda: wait().outputs)
         spared = trial is not self._plan.calibration
         usual: tuple[RangeMethod, ...] = RANGE_METHODS if spared else ("minmax",)
         methods = usual if self._options.ranges == "auto" else (self._options.ranges,)
@@ -170,15 +179,14 @@ class Quantization:
 
     def _judged(self, path: Path) -> Verdict:
         assert self._plan.trial is not None
-        names = [f"{number}" for number in range(len(self._right))]
+        right = self._right()
+        names = [f"{number}" for number in range(len(right))]
         targets = self._plan.trial.targets if self._classifier else None
-        return judge(names, self._right, self._run(path, "tried"), classifier=self._classifier, targets=targets)
+        return judge(names, right, self._run(path), classifier=self._classifier, targets=targets)
 
-    def _run(self, path: Path, stem: str) -> list[Array]:
+    def _run(self, path: Path) -> list[Array]:
         assert self._plan.trial is not None
-        folder = str(self._folder / "trial")
-        reply = self._runner.call("run", model=str(path), samples=str(self._plan.trial.path), folder=folder, stem=stem)
-        return [read_array(output) for output in reply["outputs"]]
+        return self._litert.run(path, self._plan.trial.path, stem="tried").outputs
 
     def _joins(self, candidate: Candidate) -> list[str]:
         if candidate.scores_db is None or candidate.scores_db >= LOWEST_SQNR_DB:

@@ -1,7 +1,7 @@
 """The source as a float ``.tflite``, and the proof that it is the same network."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from converters.arrays import Array, read_array
 from converters.child import Child, StepReport
 from converters.comparison import Arrangement, arrange, arranged, axes_between, sqnr_db
+from converters.litert import LiteRt, Ran
 from converters.options import CALIBRATED, Options
 from converters.rounding import DRAWS, SAME_NETWORK_DB, disturbed, explains
 from converters.sample_pool import Drawn, sample_shape
@@ -86,14 +87,13 @@ class FloatModel:
         """Return the source's outputs for the samples of ``check``, in its own order and layout."""
         return self._outputs
 
-    def check(self, samples: Drawn) -> tuple[Arrangement, ...]:
+    def check(self, samples: Drawn, *, litert: LiteRt) -> tuple[Arrangement, ...]:
         """Run source and float ``.tflite`` on the samples and find out how the layout was turned.
 
         Raises ModelError when they differ by more than rounding.
         """
-        with Child("tflite_model", folder=self._folder, title="run the float model") as child:
-            best = self._arranged(samples, self._converted_outputs(child, samples.path))
-            probed = self._probed(child, best)
+        best = self._arranged(samples, litert.begin(self.path, samples.path, stem="float"))
+        probed = self._probed(litert, best)
         self._turned = probed if probed.worst_db < best.worst_db else best
         for turned, where in ((best, samples.path), (probed, self._folder / _PROBE)):
             self._refuse_another_network(turned, where)
@@ -137,12 +137,14 @@ class FloatModel:
         reply = self._child.call("blame", samples=str(samples), axes=list(turned.axes))
         return f"; the first operator that differs: {reply['operator']}"
 
-    def _arranged(self, samples: Drawn, converted: list[Array]) -> _Turned:
-        """Find the order of the input's axes with which source and converted model agree best."""
+    def _arranged(self, samples: Drawn, converted: Callable[[], Ran]) -> _Turned:
+        """Find the order of the input's axes with which source and converted model, which runs now, agree best."""
         best: _Turned | None = None
+        got: list[Array] | None = None
         for axes in self._axes_choices:
             outputs = self._source_outputs(samples.path, axes)
-            turned = _compare(outputs, converted, axes)
+            got = got or [np.array(one) for one in converted().outputs]
+            turned = _compare(outputs, got, axes)
             if best is None or turned.worst_db > best.worst_db:
                 best, self._outputs = turned, outputs
         if best is None:
@@ -151,7 +153,7 @@ class FloatModel:
             )
         return best
 
-    def _probed(self, child: Child, turned: _Turned) -> _Turned:
+    def _probed(self, litert: LiteRt, turned: _Turned) -> _Turned:
         """Compare once more on small random numbers, which reach parts of functions that pixels do not.
 
         Where the source itself gives no numbers for them there is nothing to compare.
@@ -165,12 +167,7 @@ class FloatModel:
             source = self._source_outputs(path, turned.axes)
         except ModelError:
             return turned
-        return _same_arrangement(source, self._converted_outputs(child, path), turned)
-
-    def _converted_outputs(self, child: Child, samples: Path) -> list[Array]:
-        folder = str(self._folder)
-        reply = child.call("run", model=str(self.path), samples=str(samples), folder=folder, stem="float")
-        return [np.array(read_array(path)) for path in reply["outputs"]]
+        return _same_arrangement(source, litert.run(self.path, path, stem="float").outputs, turned)
 
     def layout(self, arrangement: Sequence[Arrangement]) -> dict[str, Any]:
         """Return names, shapes and layout of all inputs and outputs, for the manifest's provenance.

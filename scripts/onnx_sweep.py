@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -67,6 +67,7 @@ class StepHere:
     def __init__(self, module: str, *, title: str, **_: Any) -> None:
         self._session: Any = importlib.import_module(f"converters.steps.{module}").Session()
         self.report = StepReport(title, 0.0, 0.0)
+        self.alive = True
 
     def __enter__(self) -> Self:
         """Nothing has to be started."""
@@ -79,6 +80,10 @@ class StepHere:
         plain = json.loads(json.dumps(arguments))  # as it would travel
         reply: dict[str, Any] = json.loads(json.dumps(getattr(self._session, method)(**plain) or {}))
         return reply
+
+    def begin(self, method: str, **arguments: Any) -> Callable[[], dict[str, Any]]:
+        reply = self.call(method, **arguments)
+        return lambda: reply
 
 
 def steps_here() -> None:

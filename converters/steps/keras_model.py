@@ -1,12 +1,10 @@
 """Keras models (``.keras``, ``.h5``) and SavedModel folders: to float ``.tflite``, and run as they are."""
 
-import ctypes
 import json
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from converters.arrays import Array, read_array, write_arrays
 from converters.rounding import disturbed
+from converters.steps.tensorflow_graph import converter, give_memory_back, import_tensorflow
 from edge_runtime.errors import ModelError, UsageError
 
 _BATCH: Final = 32
@@ -41,18 +40,19 @@ class Session:
 
         Raises ModelError for what does not load or convert, UsageError when a shape must be given.
         """
-        tensorflow = _tensorflow()
+        tensorflow = import_tensorflow()
         self._constant = tensorflow.constant
         if Path(source).is_dir():
-            converter, names = self._saved_model(tensorflow, source, Path(output).parent, input_shape)
+            traced, names = self._saved_model(tensorflow, source, Path(output).parent, input_shape)
             found = None
         else:
-            converter, names, found = self._keras(tensorflow, source, input_shape, unroll=unroll)
+            traced, names, found = self._keras(tensorflow, source, input_shape, unroll=unroll)
         try:
-            content = converter.convert()
+            content = converter(tensorflow, traced).convert()
         except Exception as error:
             raise ModelError(_explain(str(error))) from error
         Path(output).write_bytes(content)
+        give_memory_back()
         return {"names": names, "normalization": found}
 
     def run(self, samples: str, folder: str, axes: list[int], *, seed: int | None = None) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Session:
         self._run, self._batch, self._weights = traced, 1, traced.variables
         if unroll and _has_steps(read_config(source)):
             traced = _traced(tensorflow, _written_out(keras, model, shape), shape)
-        return tensorflow.lite.TFLiteConverter.from_concrete_functions([traced]), names, find_normalization(model)
+        return traced, names, find_normalization(model)
 
     def _saved_model(
         self, tensorflow: Any, source: str, folder: Path, input_shape: list[int] | None
@@ -127,7 +127,7 @@ class Session:
 
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
         self._run, self._kept, self._weights = call, loaded, signature.variables
-        return tensorflow.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()]), names
+        return one.get_concrete_function(), names
 
 
 def _without_optimizer(source: str, copy: Path) -> str:
@@ -146,23 +146,6 @@ def _without_optimizer(source: str, copy: Path) -> str:
             del node.slot_variables[:]
     description.write_bytes(model.SerializeToString())
     return str(copy)
-
-
-def _tensorflow() -> Any:
-    _give_memory_back()
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise UsageError("Keras models need TensorFlow: pip install 'edge-infer[convert]'") from error
-    return tf
-
-
-def _give_memory_back() -> None:
-    """Let freed blocks go back to the system at once; what its converter frees TensorFlow would keep (70 MB of 790)."""
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
-    with suppress(AttributeError):  # another C library
-        for parameter in (trim_threshold, mmap_threshold):
-            ctypes.CDLL(None).mallopt(parameter, 256 * 1024)
 
 
 def _single_shape(inputs: list[tuple[Any, str]], given: list[int] | None) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import Options, conversion, convert, preprocessing, source_check
+from converters import Options, convert, litert, preprocessing, source_check
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 pytestmark = [pytest.mark.convert, pytest.mark.usefixtures("convertible"), pytest.mark.filterwarnings("ignore")]
@@ -31,7 +31,7 @@ def test_a_network_of_keras_converts_and_answers_alike(
     import keras_networks
     from onnx_sweep import StepHere
 
-    for module in (conversion, preprocessing, source_check):
+    for module in (litert, preprocessing, source_check):
         monkeypatch.setattr(module, "Child", StepHere)
     keras.utils.set_random_seed(11)
     pictures, classes = keras_networks.load_pictures(reference / "cifar10", SIDE)

@@ -43,9 +43,9 @@ def steps_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
         return
     from onnx_sweep import StepHere
 
-    from converters import conversion, preprocessing, source_check
+    from converters import litert, preprocessing, source_check
 
-    for module in (conversion, preprocessing, source_check):
+    for module in (litert, preprocessing, source_check):
         monkeypatch.setattr(module, "Child", StepHere)
 
 

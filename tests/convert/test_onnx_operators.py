@@ -26,9 +26,9 @@ def chosen(convertible: None) -> list[Any]:
 def test_none_of_a_part_of_the_node_tests_comes_out_wrong(chosen: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import onnx_sweep
 
-    from converters import conversion, preprocessing, source_check
+    from converters import litert, preprocessing, source_check
 
-    for module in (conversion, preprocessing, source_check):
+    for module in (litert, preprocessing, source_check):
         monkeypatch.setattr(module, "Child", onnx_sweep.StepHere)
     outcomes = [onnx_sweep.sweep(case, "none") for case in chosen]
     assert not [outcome for outcome in outcomes if outcome.outcome in {"wrong", "failed"}]

@@ -11,7 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs the extra [convert] under Python 3.12")
 from onnx import helper, numpy_helper  # noqa: E402
 
-from converters import source_check  # noqa: E402
+from converters import litert, source_check  # noqa: E402
 from converters.sample_pool import Drawn  # noqa: E402
 from edge_runtime.errors import ModelError  # noqa: E402
 
@@ -85,7 +85,7 @@ def checked(model: Any, converted: Any, folder: Path, monkeypatch: pytest.Monkey
     """Compare a network with the conversion of another one."""
     import onnx_sweep
 
-    monkeypatch.setattr(source_check, "Child", onnx_sweep.StepHere)
+    monkeypatch.setattr(litert, "Child", onnx_sweep.StepHere)
     source = onnx_sweep.StepHere("onnx_model", title="source")
     facts = {}
     for name, one in (("other", converted), ("source", model)):
@@ -97,7 +97,8 @@ def checked(model: Any, converted: Any, folder: Path, monkeypatch: pytest.Monkey
     np.save(samples, np.random.default_rng(5).uniform(0, 1, (12, SIDE, SIDE, 3)).astype(np.float32))
     drawn = Drawn(samples, 12, frozenset(), None, 0, 0.0, 1.0)
     found = source_check.FloatModel(source, path=folder / "other.tflite", folder=folder, facts=facts)
-    found.check(drawn)
+    with litert.LiteRt(folder) as runner:
+        found.check(drawn, litert=runner)
     return found
 
 
