@@ -3,6 +3,8 @@
 import os
 import signal
 import tempfile
+import time
+from pathlib import Path
 
 from converters.steps import counting
 from edge_runtime.errors import UsageError
@@ -31,3 +33,11 @@ class Session:
     def count_to(self, total: int) -> None:
         for done in range(1, total + 1):
             counting.count(done, total)
+
+    def meet(self, folder: str, name: str, count: int) -> dict[str, int]:
+        """Wait until as many others are here too."""
+        (Path(folder) / f"{name}.here").touch()
+        given_up_s = time.monotonic() + 20.0
+        while len(list(Path(folder).glob("*.here"))) < count and time.monotonic() < given_up_s:
+            time.sleep(0.01)
+        return {"met": len(list(Path(folder).glob("*.here")))}

@@ -67,3 +67,20 @@ def test_a_full_disk_is_named_as_the_user_knows_it(monkeypatch: pytest.MonkeyPat
 def test_what_a_library_leaves_behind_lies_in_the_folder_of_the_work(tmp_path: Path) -> None:
     with child(tmp_path) as one:
         assert one.call("temporary_folder") == {"folder": str(tmp_path)}
+
+
+def test_two_children_work_at_once(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with child(tmp_path) as one, child(tmp_path / "other") as other:
+        waits = [
+            each.begin("meet", folder=str(tmp_path), name=name, count=2) for each, name in ((one, "1"), (other, "2"))
+        ]
+        assert [wait() for wait in waits] == [{"met": 2}, {"met": 2}]
+
+
+def test_a_child_that_died_is_known_to_be_gone(tmp_path: Path) -> None:
+    with child(tmp_path) as one:
+        assert one.alive
+        with pytest.raises(ModelError):
+            one.call("leave")
+        assert not one.alive
