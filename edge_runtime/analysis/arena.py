@@ -77,7 +77,7 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None) -> Arena:
 
 def plan_workspace(graph: Graph, delegation: Delegation) -> int:
     """Return the bytes that XNNPACK wants for tensors that never leave it; its parts share one workspace."""
-    allocations = _place(inside(graph, delegation), max(len(graph.nodes) - 1, 0), graph.model.path)
+    allocations = _place(inside(graph, delegation), max(2 * len(graph.nodes) - 1, 0), graph.model.path)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
 
 

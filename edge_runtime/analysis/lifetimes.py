@@ -7,6 +7,7 @@ is written between its own.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,7 +119,7 @@ def outside(graph: Graph, needs: list[Need], delegation: Delegation) -> list[Nee
 
 
 def inside(graph: Graph, delegation: Delegation) -> list[Need]:
-    """Return what XNNPACK's parts hold between their own operators.
+    """Return what XNNPACK's parts hold between their own operators, on a clock of two steps for each.
 
     A padding whose only reader is a convolution becomes that convolution's own (``src/subgraph.c``): its result is
     never written, and its input lives until the convolution has run.
@@ -132,11 +133,24 @@ def inside(graph: Graph, delegation: Delegation) -> list[Need]:
     needs = _looked_up(graph, delegation, needs)
     held = {need.tensor for need in outside(graph, needs, delegation)}
     kept = [need for need in needs if need.tensor not in held]
+    return [*_quantized_first(graph, delegation, kept)]
+
+
+def _quantized_first(graph: Graph, delegation: Delegation, needs: list[Need]) -> Iterator[Need]:
+    """Yield needs on a clock of two steps per operator: dynamic-range ones quantise their input in the first.
+
+    What was quantised is not read again, so that its memory may take the result.
+    """
+    hybrid: dict[int, int] = {}
     for node in graph.nodes:
         fed = graph.operand(node, 0)
         if delegation.segment[node.index] is not None and fed is not None and is_hybrid(graph, node):
-            kept.append(Need("quantized input", fed.elements, node.index, node.index))
-    return kept
+            hybrid[node.index] = fed.index
+            yield Need("quantized input", fed.elements, 2 * node.index, 2 * node.index + 1)
+    for need in needs:
+        quantized = need.tensor is not None and hybrid.get(need.last) == need.tensor
+        last = FOREVER if need.last == FOREVER else 2 * need.last + (not quantized)
+        yield Need(need.name, need.size_bytes, 2 * need.first + (need.first > 0), last, need.tensor)
 
 
 def _joined_paddings(graph: Graph, delegation: Delegation) -> dict[int, tuple[int, int]]:

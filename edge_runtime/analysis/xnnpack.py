@@ -13,6 +13,7 @@ from math import prod
 from typing import Final, Literal
 
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.model_file import Tensor
 
 RuntimeName = Literal["litert", "tflite-runtime"]
 
@@ -36,6 +37,8 @@ _8_BIT: Final = frozenset({"int8", "uint8"})
 _WEIGHT_TYPES: Final = frozenset({"int8", "uint8", "int4", "int2"})
 _LANES: Final = 16
 """Output channels are packed in groups; 16 is usual on x86 and Arm."""
+_8_BIT_DEPTH: Final = 4
+"""Input channels of 8-bit products are packed in groups of so many."""
 _MOST_TAPS: Final = 25
 
 
@@ -219,15 +222,26 @@ def packed_bytes(graph: Graph, node: Node, *, int8_lanes: int = _LANES) -> int:
         return 0
     is_8_bit = weights.type.name in _8_BIT | {"int4", "int2"}
     lanes = int8_lanes if weights.type.name == "int8" else _LANES
-    element, ends = (1, 8) if is_8_bit else (4, 4)
+    element, ends, deep = (1, 8, _8_BIT_DEPTH) if is_8_bit else (4, 4, 1)
     if node.name == "DEPTHWISE_CONV_2D" and len(weights.shape) == 4:
         channels, taps = weights.shape[3], prod(weights.shape[1:3])
         if taps > _MOST_TAPS:
             return channels * lanes * (taps * 4 + ends)
         return -(-channels // _LANES) * _LANES * (taps * element + ends)
     if node.name in {"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"} and weights.shape:
-        return -(-weights.shape[0] // lanes) * lanes * (prod(weights.shape[1:]) * element + ends)
+        groups = _groups(graph, node, weights)
+        of_group = -(-weights.shape[0] // groups)
+        depth = -(-weights.shape[-1] // deep) * deep * prod(weights.shape[1:-1])
+        return groups * -(-of_group // lanes) * lanes * (depth * element + ends)
     return 0
+
+
+def _groups(graph: Graph, node: Node, weights: Tensor) -> int:
+    """Return into how many groups a convolution falls: each is packed for itself, so that narrow ones grow a lot."""
+    fed = graph.operand(node, 0)
+    if node.name != "CONV_2D" or fed is None or not fed.shape or weights.shape[-1] < 1:
+        return 1
+    return min(max(fed.shape[-1] // weights.shape[-1], 1), max(weights.shape[0], 1))
 
 
 def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> int:
@@ -248,8 +262,8 @@ def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> in
         window = (weights.shape[1], weights.shape[2])
     elif node.name not in {"MAX_POOL_2D", "AVERAGE_POOL_2D"}:
         return 0
-    if node.name == "CONV_2D" and ((window == (1, 1) and node.options.stride == (1, 1)) or is_hybrid(graph, node)):
-        return 0  # a plain product, or one whose addresses are made anew for each run
+    if node.name == "CONV_2D" and window == (1, 1) and node.options.stride == (1, 1):
+        return 0  # a plain product
     if node.name == "CONV_2D" or (node.name == "DEPTHWISE_CONV_2D" and prod(window) > _MOST_TAPS):
         return height * width * prod(window) * pointer_bytes
     step = min(node.options.stride[1], window[1]) if node.options.dilation[1] == 1 else window[1]
