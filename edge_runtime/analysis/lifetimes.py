@@ -18,9 +18,15 @@ ALIGNMENT: Final = 64
 FOREVER: Final = 2**31
 _RENAMING: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
 _OVERWRITING: Final = frozenset({"ADD", "SUB", "MUL", "DIV"})
+_UNARY: Final = frozenset(
+    {
+        "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG",
+        "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN", "SQRT", "SQUARE", "TANH",
+    }
+)  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Need:
     """Something to place: a tensor or a temporary."""
 
@@ -133,7 +139,22 @@ def inside(graph: Graph, delegation: Delegation) -> list[Need]:
     needs = _looked_up(graph, delegation, needs)
     held = {need.tensor for need in outside(graph, needs, delegation)}
     kept = [need for need in needs if need.tensor not in held]
-    return [*_quantized_first(graph, delegation, kept)]
+    return [*_quantized_first(graph, delegation, _in_place(graph, delegation, kept))]
+
+
+def _in_place(graph: Graph, delegation: Delegation, needs: list[Need]) -> list[Need]:
+    """Return the needs where operators of one input write over it when they are its last reader (``src/runtime.c``)."""
+    held = {need.tensor: need for need in needs}
+    for node in graph.nodes:
+        if node.name not in _UNARY or delegation.segment[node.index] is None or not node.inputs or not node.outputs:
+            continue
+        fed, made = held.get(node.inputs[0]), held.get(node.outputs[0])
+        if fed is None or made is None or fed is made:
+            continue
+        if fed.last == node.index and fed.size_bytes == made.size_bytes:
+            fed.last = made.last
+            held[node.outputs[0]] = fed
+    return list(dict.fromkeys(held.values()))
 
 
 def _quantized_first(graph: Graph, delegation: Delegation, needs: list[Need]) -> Iterator[Need]:

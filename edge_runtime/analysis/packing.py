@@ -3,26 +3,29 @@
 8-bit products go to ruy, which packs both sides into one block that only grows (``ruy/allocator.cc``): a product that
 does not fit adds what is missing, so the block may get larger than any product needs. Float products go to Eigen on
 x86-64, which allocates blocks for each product and gives them back (``evaluateProductBlockingSizesHeuristic``). Either
-way the C library keeps some of what was given back; its two rules are followed here (``man mallopt``: blocks under
-``M_MMAP_THRESHOLD`` come from the heap and stay there, except at its end).
+way the C library keeps some of what was given back (``heap``).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.heap import Heap
 
 _RUNS: Final = 3
 """Inferences until nothing more grows."""
 _LANES: Final = 16
 _DEPTH_GROUP: Final = 4
-_ALIAS_BYTES: Final = 1024
+_SPARE_BYTES: Final = 1024
 _LINE_BYTES: Final = 64
-_PAGE_BYTES: Final = 4096
-_MMAP_THRESHOLD_BYTES: Final = 212_000
-"""128 kB at first; it grows when a mapped block is given back, and Python has done so by then (seen: above 207 kB)."""
+_MMAP_THRESHOLD_BYTES: Final = 217_088
+"""128 kB at first; Python has raised it by then (seen)."""
+_TOP_BYTES: Final = 132 * 1024
+"""By which the heap grows for small objects."""
+_LIST_BYTES: Final = 80
+"""Ruy's list of what did not fit: it stays, so that what lies before it is not given back at the heap's end."""
 _STACK_LIMIT_BYTES: Final = 128 * 1024
 """Eigen takes smaller blocks from the stack."""
 _STACK_SEEN_BYTES: Final = 60_000
@@ -30,7 +33,7 @@ _STACK_SEEN_BYTES: Final = 60_000
 _ROW_STEP: Final = 8
 _COLUMN_STEP: Final = 4
 _L1_BYTES: Final = 48 * 1024
-_SHARED_BYTES: Final = 3_400_000
+_SHARED_BYTES: Final = 3 * 2**20
 """Of the outer cache for one core: with the two above, what Eigen in the x86-64 wheel was seen to work with."""
 
 
@@ -44,46 +47,16 @@ class Product:
     is_float: bool
 
 
-@dataclass(slots=True)
-class _Heap:
-    """The C library's heap as far as large blocks make it grow; small ones are not followed."""
+def packing_bytes(graph: Graph, nodes: Iterable[Node], *, arena_bytes: int = 0, objects_bytes: int = 0) -> int:
+    """Return the resident memory that the products of plain kernels leave behind after a few inferences.
 
-    threshold: int = _MMAP_THRESHOLD_BYTES
-    end: int = 0
-    blocks: list[tuple[int, int]] = field(default_factory=list)
-    """Taken parts as offset and size, sorted."""
-
-    def take(self, size_bytes: int) -> int | None:
-        """Return the offset of a new block, None when it is mapped on its own."""
-        if size_bytes >= self.threshold:
-            return None
-        best, best_size, current = -1, 0, 0
-        for offset, length in self.blocks:
-            gap = offset - current
-            if gap >= size_bytes and (best < 0 or gap < best_size):
-                best, best_size = current, gap
-            current = offset + length
-        offset = best if best >= 0 else current
-        self.end = max(self.end, offset + size_bytes)
-        self.blocks.append((offset, size_bytes))
-        self.blocks.sort()
-        return offset
-
-    def give_back(self, offset: int | None, size_bytes: int) -> None:
-        """Take a block out; its pages stay unless too many are free at the end."""
-        if offset is None:
-            self.threshold = max(self.threshold, size_bytes + _PAGE_BYTES)
-            return
-        self.blocks.remove((offset, size_bytes))
-        used = max((start + length for start, length in self.blocks), default=0)
-        if self.end - used > 2 * self.threshold:
-            self.end = used + _STACK_LIMIT_BYTES
-
-
-def packing_bytes(graph: Graph, nodes: Iterable[Node]) -> int:
-    """Return the resident memory that the products of plain kernels leave behind after a few inferences."""
+    ``arena_bytes`` and ``objects_bytes`` are the interpreter's: a small arena lies in the same heap, and what of it
+    was free after the last of its objects is filled first.
+    """
     products = [product for node in nodes for product in _products(graph, node)]
-    heap, ruy = _Heap(), _Ruy()
+    heap = Heap(threshold=_MMAP_THRESHOLD_BYTES, end=_TOP_BYTES - objects_bytes % _TOP_BYTES)
+    heap.take(arena_bytes, written=0, aligned=True)
+    ruy = _Ruy()
     stack = 0
     for _ in range(_RUNS if products else 0):
         for product in products:
@@ -91,7 +64,7 @@ def packing_bytes(graph: Graph, nodes: Iterable[Node]) -> int:
                 stack = max(stack, _eigen(product, heap))
             else:
                 ruy.multiply(product, heap)
-    return heap.end + ruy.resident_bytes(heap) + max(stack - _STACK_SEEN_BYTES, 0)
+    return heap.resident_bytes + ruy.mapped_bytes + max(stack - _STACK_SEEN_BYTES, 0)
 
 
 @dataclass(slots=True)
@@ -103,41 +76,43 @@ class _Ruy:
     """Of it, at most so far; the rest was never touched."""
     offset: int | None = None
 
-    def multiply(self, product: Product, heap: _Heap) -> None:
+    def multiply(self, product: Product, heap: Heap) -> None:
         """Follow the allocations of one product."""
         current, missing = 0, []
         for size_bytes in _packed_sides(product):
             if current + size_bytes <= self.size:
                 current += size_bytes
             else:
-                missing.append((heap.take(size_bytes), size_bytes))
+                missing.append((heap.take(size_bytes, aligned=True), size_bytes))
         self.used = max(self.used, current)
+        if self.offset is not None:
+            heap.write(self.offset, self.used)
         if not missing:
             return
         if self.size:
             heap.give_back(self.offset, self.size)
+        else:
+            heap.take(_LIST_BYTES)
         self.size += sum(size_bytes for _, size_bytes in missing)
-        self.offset, self.used = heap.take(self.size), 0
+        self.offset, self.used = heap.take(self.size, written=0, aligned=True), 0
         for offset, size_bytes in missing:
             heap.give_back(offset, size_bytes)
 
-    def resident_bytes(self, heap: _Heap) -> int:
-        """Return what of it lies outside the heap and is touched, less what lies in it and is not."""
-        if self.offset is None:
-            return self.used
-        return self.used - self.size if self.offset + self.size == heap.end else 0
+    @property
+    def mapped_bytes(self) -> int:
+        """Return what of it lies outside the heap and was written."""
+        return self.used if self.offset is None else 0
 
 
 def _packed_sides(product: Product) -> Iterator[int]:
     depth = _round_up(product.depth, _DEPTH_GROUP)
-    stride = depth + (0 if depth % _ALIAS_BYTES else _LINE_BYTES)
     for lines in (product.rows, product.columns):
         padded = _round_up(lines, _LANES)
-        yield _round_up(stride * padded + _ALIAS_BYTES, _LINE_BYTES)
+        yield _round_up(depth * padded + _SPARE_BYTES, _LINE_BYTES)
         yield _round_up(4 * padded, _LINE_BYTES)
 
 
-def _eigen(product: Product, heap: _Heap) -> int:
+def _eigen(product: Product, heap: Heap) -> int:
     """Follow the blocks of one float product; return what it takes of the stack."""
     depth, rows, columns = _blocking(product)
     sizes = (4 * depth * rows, 4 * depth * columns)
@@ -154,11 +129,13 @@ def _blocking(product: Product) -> tuple[int, int, int]:
         return product.depth, rows, columns
     kept = 4 * _ROW_STEP * _COLUMN_STEP
     most_depth = (_L1_BYTES - kept) // (4 * (_ROW_STEP + _COLUMN_STEP)) // 8 * 8
-    depth = _evened(product.depth, most_depth, 8) if product.depth > most_depth else product.depth
+    depth = _evened(product.depth, most_depth, 8, less=1) if product.depth > most_depth else product.depth
     left = _L1_BYTES - kept - 4 * rows * depth
     fits_l1 = left >= 4 * _COLUMN_STEP * depth
-    widest = left // (4 * depth) if fits_l1 else 3 * _SHARED_BYTES // (16 * most_depth)
-    widest = max(min(_SHARED_BYTES // (8 * depth), widest) // _COLUMN_STEP, 1) * _COLUMN_STEP
+    widest = _SHARED_BYTES // (8 * depth)
+    if fits_l1:
+        widest = min(left // (4 * depth), widest)
+    widest = max(widest // _COLUMN_STEP, 1) * _COLUMN_STEP
     if columns > widest:
         return depth, rows, _evened(columns, widest, _COLUMN_STEP)
     if depth < product.depth:
@@ -174,10 +151,10 @@ def _blocking(product: Product) -> tuple[int, int, int]:
     return depth, _evened(rows, tallest, _ROW_STEP) if tallest else rows, columns
 
 
-def _evened(size: int, most: int, step: int) -> int:
+def _evened(size: int, most: int, step: int, *, less: int = 0) -> int:
     """Return the length of blocks of at most ``most`` such that the last is not much shorter."""
     rest = size % most
-    return most if rest == 0 else most - step * ((most - rest) // (step * (size // most + 1)))
+    return most if rest == 0 else most - step * ((most - less - rest) // (step * (size // most + 1)))
 
 
 def _products(graph: Graph, node: Node) -> Iterator[Product]:

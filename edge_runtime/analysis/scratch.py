@@ -90,11 +90,11 @@ def _transpose_conv(graph: Graph, node: Node) -> list[Scratch]:
     assert weights is not None
     assert fed is not None
     assert result is not None
-    parts = [
-        # Dynamic, as the accumulators: outside the arena, and not given back (seen with ai-edge-litert 2.3.0).
-        Scratch("col2im", 4 * prod(fed.shape[1:3]) * prod(weights.shape[:3]), persistent=True),
-        Scratch("transposed_weights", weights.size_bytes, persistent=True),
-    ]
+    # Dynamic, as the accumulators: outside the arena, and not given back (seen with ai-edge-litert 2.3.0).
+    # Dynamic-range kernels never write the columns.
+    parts = [Scratch("transposed_weights", weights.size_bytes, persistent=True)]
+    if not _is_hybrid(fed, weights):
+        parts.append(Scratch("col2im", 4 * prod(fed.shape[1:3]) * prod(weights.shape[:3]), persistent=True))
     if fed.type.name != "float32":
         wide = 8 if fed.type.name == "int16" else 4
         parts.append(Scratch("accumulators", wide * result.elements, persistent=True))

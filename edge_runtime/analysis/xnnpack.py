@@ -257,6 +257,9 @@ def indirection_bytes(graph: Graph, node: Node, *, pointer_bytes: int = 8) -> in
     if node.name == "RESIZE_BILINEAR":
         return height * width * (4 * pointer_bytes + 2 * (4 if result.type.name == "float32" else 2))
     weights = graph.operand(node, 1)
+    if node.name == "TRANSPOSE_CONV" and weights is not None and len(weights.shape) == 4:
+        # Made for each part of the window that meets the same pixels: the rest of the table is never written.
+        return height * width * prod(weights.shape[1:3]) // prod(node.options.stride) * pointer_bytes
     window = node.options.window
     if node.name in {"CONV_2D", "DEPTHWISE_CONV_2D"} and weights is not None and len(weights.shape) == 4:
         window = (weights.shape[1], weights.shape[2])

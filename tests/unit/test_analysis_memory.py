@@ -111,6 +111,41 @@ def test_xnnpack_needs_no_tensor_between_a_logistic_and_its_product_with_8_bits(
     assert plan_workspace(graph, delegation(graph)) == tensors * 8 * 8 * 16
 
 
+@pytest.mark.parametrize(("read_again", "tensors"), [(False, 1), (True, 2)])
+def test_xnnpack_writes_an_activation_over_what_nobody_else_reads(read_again: bool, tensors: int) -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 8, 8, 16])
+    first = model.op("ABS", [fed], [1, 8, 8, 16])
+    second = model.op("HARD_SWISH", [first], [1, 8, 8, 16])
+    outputs = [model.op("NEG", [second], [1, 8, 8, 16])]
+    if read_again:
+        outputs.append(model.op("NEG", [first], [1, 8, 8, 16]))
+    graph = model.build([fed], outputs)
+    assert plan_workspace(graph, delegation(graph)) == tensors * 4 * 8 * 8 * 16
+
+
+def test_a_dynamic_range_product_quantises_its_input_before_its_result_is_written() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 64])
+    now = model.op("ABS", [fed], [1, 64])
+    for _ in range(2):
+        options = schema.FullyConnectedOptionsT()
+        now = model.op("FULLY_CONNECTED", [now, model.weights([64, 64], "int8"), model.weights([64])], [1, 64], options)
+    graph = model.build([fed], [model.op("NEG", [now], [1, 64])])
+    # The floats of one layer and its 8-bit copy, never those of two layers.
+    assert plan_workspace(graph, delegation(graph)) == 4 * 64 + 64
+
+
+def test_dynamic_range_transposed_convolutions_never_write_their_columns() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 4, 4, 8])
+    options = schema.TransposeConvOptionsT()
+    options.strideH = options.strideW = 2
+    inputs = [model.weights([4], "int32"), model.weights([16, 3, 3, 8], "int8"), fed]
+    graph = model.build([fed], [model.op("TRANSPOSE_CONV", inputs, [1, 8, 8, 16], options)])
+    assert [part.name for part in scratch(graph, graph.nodes[0])] == ["transposed_weights"]
+
+
 def test_transposed_convolutions_keep_their_columns_outside_the_arena() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 4, 4, 8])
