@@ -48,9 +48,24 @@ def keras_network(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / f"{name}.keras"
         if not path.exists():
-            script = [sys.executable, str(ROOT / "scripts/keras_networks.py"), str(folder), str(PICTURES), name]
-            subprocess.run(script, check=True, capture_output=True)
+            run("drawn_scenes.py", folder / "scenes")
+            run("keras_networks.py", folder, folder / "scenes/fit", name)
         return path
+
+    return make
+
+
+def run(script: str, *arguments: object) -> None:
+    command = [sys.executable, ROOT / "scripts" / script, *arguments]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def seen_scenes(*flags: str) -> Callable[[Path], list[str]]:
+    """Other sightings of the scenes than those that the last layer was fitted to."""
+
+    def make(folder: Path) -> list[str]:
+        seen = str(folder / "scenes/seen")
+        return ["--calibration", seen, "--eval", seen, "--task", "classify", *flags]
 
     return make
 
@@ -130,11 +145,9 @@ CASES = {
     "mnist": Case("MNIST, trained, `.onnx`, digits drawn with a font", at(ONNX / "mnist.onnx"), digits),
     "rfb": Case("face detector RFB-320, trained, `.onnx`", at(ONNX / "version-RFB-320.onnx"),
                 photographs("--mean", "127", "--std", "128", "--task", "raw")),
-    "mobilenet_v2": Case("MobileNetV2 224, Keras", keras_network("mobilenet_v2"), said(*PICTURE_FLAGS)),
-    "mobilenet_v3_small": Case("MobileNetV3-Small 224, Keras", keras_network("mobilenet_v3_small"),
-                               said("--calibration", PICTURES, "--task", "classify")),
-    "efficientnet_v2_b0": Case("EfficientNetV2-B0 224, Keras", keras_network("efficientnet_v2_b0"),
-                               said("--calibration", PICTURES, "--task", "classify")),
+    "mobilenet_v2": Case("MobileNetV2 224, Keras", keras_network("mobilenet_v2"), seen_scenes("--preset", "tf")),
+    "mobilenet_v3_small": Case("MobileNetV3-Small 224, Keras", keras_network("mobilenet_v3_small"), seen_scenes()),
+    "efficientnet_v2_b0": Case("EfficientNetV2-B0 224, Keras", keras_network("efficientnet_v2_b0"), seen_scenes()),
     "torch_cnn": Case("CNN, torch", at(TORCH / "torch_cnn.onnx"), said(*PICTURE_FLAGS)),
     "torch_residual_se": Case("residual, squeeze-excite, torch", at(TORCH / "torch_residual_se.onnx"),
                               said(*PICTURE_FLAGS)),
