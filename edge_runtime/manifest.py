@@ -60,8 +60,8 @@ class Overrides:
         return Manifest(name=self.name, task=self.task, input=facts)
 
 
-def resolve(path: Path, overrides: Overrides | None = None) -> ModelSpec:
-    """Read a model file and all that is said of it.
+def resolve(path: Path, overrides: Overrides | None = None, *, model: ModelFile | None = None) -> ModelSpec:
+    """Read a model file and all that is said of it; ``model`` is that file where it has been read already.
 
     Raises UsageError for a wrong flag or a file that is not there, ModelError for a model, manifest or metadata that
     does not hold together.
@@ -69,7 +69,7 @@ def resolve(path: Path, overrides: Overrides | None = None) -> ModelSpec:
     flags = overrides or Overrides()
     if flags.task is not None and flags.task not in TASKS:
         raise UsageError(f"unknown task {flags.task!r}; one of {', '.join(TASKS)}")
-    model = read_model(path)
+    model = model or read_model(path)
     if not model.inputs or not model.outputs:
         raise ModelError(f"{path} has no input or no output tensor; convert it again")
     metadata = read_metadata(model)

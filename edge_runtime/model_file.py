@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from edge_runtime.archive import read_archive
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.file_kind import describe_file
 from edge_runtime.flatbuffer import I8, I32, U8, U32, U64, FlatBuffer, Table
+from edge_runtime.tensor_types import TENSOR_TYPES, TensorType
 
 MAX_MODEL_BYTES: Final = 2**31
 MAX_TENSORS: Final = 100_000
@@ -27,31 +28,6 @@ MAX_METADATA_BYTES: Final = 64 * 1024 * 1024
 CUSTOM: Final = 32
 """``BuiltinOperator.CUSTOM``: the operator is named by ``OperatorCode.custom_code``."""
 EDGETPU_OPERATOR: Final = "edgetpu-custom-op"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """An element type of the schema: its name, bits per element, and numpy dtype where numpy has it."""
-
-    name: str
-    bits: int
-    dtype: np.dtype[Any] | None
-
-
-def _tensor_types() -> dict[int, TensorType]:
-    numeric = {
-        0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 8: "complex64",
-        9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16",
-    }  # fmt: skip
-    other = {
-        5: ("string", 0), 13: ("resource", 0), 14: ("variant", 0), 17: ("int4", 4), 18: ("bfloat16", 16),
-        19: ("int2", 2), 20: ("uint4", 4), 21: ("float8_e4m3fn", 8), 22: ("float8_e5m2", 8),
-    }  # fmt: skip
-    types = {code: TensorType(name, np.dtype(name).itemsize * 8, np.dtype(name)) for code, name in numeric.items()}
-    return types | {code: TensorType(name, bits, None) for code, (name, bits) in other.items()}
-
-
-TENSOR_TYPES: Final = _tensor_types()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +152,11 @@ class ModelFile:
             outputs=_indices(graph, 2, count=count),
             operators=_read_operators(graph, self.operator_codes, tensor_count=count),
         )
+
+    @cached_property
+    def signatures(self) -> dict[int, str]:
+        """The names that a file with several entries gives its graphs, by the graph's number. Raises ModelError."""
+        return {int(table.scalar(4, U32)): table.text(2) or "" for table in self.root.tables(7, 1000)}
 
     @cached_property
     def metadata(self) -> dict[str, bytes]:

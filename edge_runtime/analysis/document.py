@@ -9,7 +9,7 @@ from edge_runtime.analysis.inspection import Inspection, Prediction
 from edge_runtime.analysis.loops import alternatives, called_graphs, whole_costs
 from edge_runtime.analysis.prediction import Latency
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.model_file import Tensor
+from edge_runtime.model_file import ModelFile, Tensor
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -23,12 +23,13 @@ def document(found: Inspection) -> dict[str, Any]:
             "size_bytes": model.size_bytes,
             "description": model.description,
             "subgraphs": model.subgraph_count,
+            "signatures": {str(number): name for number, name in sorted(model.signatures.items())},
             "inputs": [_tensor(graph.tensors[index]) for index in model.inputs],
             "outputs": [_tensor(graph.tensors[index]) for index in model.outputs],
             "metadata": sorted(model.metadata),
             "files": sorted(model.associated_files),
         },
-        "use": _use(Path(model.path)),
+        "use": _use(model),
         "operators": graph.operators(),
         "graphs": [run for number in graph.called for run in _runs(graph, graph.nodes[number])],
         "totals": {
@@ -73,12 +74,12 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _use(path: Path) -> dict[str, Any]:
+def _use(model: ModelFile) -> dict[str, Any]:
     """Return how the runtime would use the model: task, labels, what was inferred; or why it would not."""
     from edge_runtime.manifest import resolve
 
     try:
-        spec = resolve(path)
+        spec = resolve(Path(model.path), model=model)
     except EdgeRuntimeError as error:
         return {"task": None, "labels": None, "inferred": [], "error": str(error)}
     return {
@@ -112,7 +113,7 @@ def _memory(found: Inspection) -> dict[str, Any]:
 
 def _runs(graph: Graph, node: Node) -> list[dict[str, Any]]:
     """Return the graphs that an operator runs; ``times`` is null where the file does not say."""
-    roles = ("branch", "branch") if node.name == "IF" else ("condition", "body")
+    roles = ("branch if true", "branch if false") if node.name == "IF" else ("condition", "body")
     known = alternatives(graph, node)
     times = {id(one): count for runs in known or () for one, count in runs}
     return [
@@ -206,3 +207,19 @@ def _latency(latency: Latency) -> dict[str, float | None]:
 
 def _ends(low_ms: float, high_ms: float) -> dict[str, float]:
     return {"low": round(low_ms, 3), "high": round(high_ms, 3)}
+
+
+def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the verdicts on a document's first device, each with a sentence that says what was asked and found."""
+    if not result["devices"]:
+        return []
+    device, budgets = result["devices"][0], result["budgets"]
+    found = []
+    if verdict := device["time_verdict"]:
+        timing = device["edgetpu_ms"] or device["latency_ms"]
+        took = "no time is predicted" if timing["high"] is None else f"up to {timing['high']:.3g} ms an inference"
+        found.append((verdict, f"time: {verdict}, {took} for {budgets['fps']:g} a second"))
+    if verdict := device["memory_verdict"]:
+        program_mib = result["memory"]["process_bytes"] / 2**20
+        found.append((verdict, f"memory: {verdict}, {program_mib:.0f} MiB of {budgets['memory_mb']:g}"))
+    return found

@@ -36,7 +36,7 @@ def graph_picture(found: Inspection, layers: list[dict[str, Any]]) -> str:
     shapes = _links(found.graph, len(shown))
     for number, layer in enumerate(shown):
         top = number * _ROW
-        kind = KINDS.get(layer["operator"], "c") if layer["xnnpack"] else "plain"
+        kind = KINDS.get(layer["operator"], "c") if layer["xnnpack"] or layer["runs"] else "plain"
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
         value = f"{layer[key]:.3g} ms" if timed else count(layer[key])
         width = _BAR * layer[key] / most
@@ -71,6 +71,8 @@ def _links(graph: Graph, rows: int) -> list[str]:
 
 def _tip(layer: dict[str, Any]) -> str:
     where = "XNNPACK" if layer["xnnpack"] else "a plain kernel"
+    if layer["runs"]:
+        where = "runs graphs " + " and ".join(str(number) for number in layer["runs"])
     text = f"{layer['index']} {layer['operator']}, {layer['type']}: {count(layer['macs'])}MACs, "
     text += f"{count(layer['parameters'])}parameters, {count(layer['moved_bytes'])}B moved, {where}"
     return text + (", Edge TPU" if layer["edgetpu"] else "")
@@ -119,9 +121,10 @@ def board_picture(devices: list[dict[str, Any]], fps: float | None) -> str:
     low, high = log10(min(ends)) - 0.05, log10(max(ends)) + 0.05
 
     def x(ms: float) -> float:
-        return 250 + 560 * (log10(max(ms, 10**low)) - low) / max(high - low, 0.1)
+        return 250 + 500 * (log10(max(ms, 10**low)) - low) / max(high - low, 0.1)
 
-    shapes, height = [], 24 * len(rows) + 22
+    top = 16 if fps else 0
+    shapes, height = [], top + 24 * len(rows) + 22
     for tick in (step * 10.0**power for power in range(-4, 7) for step in (1, 2, 5)):
         if low <= log10(tick) <= high and (high - low < 2.5 or log10(tick).is_integer()):
             place = x(tick)
@@ -132,22 +135,22 @@ def board_picture(devices: list[dict[str, Any]], fps: float | None) -> str:
         shapes.append(f'<line class="peak" x1="{place:.1f}" x2="{place:.1f}" y1="0" y2="{height - 18}"/>')
         shapes.append(f'<text class="warn" x="{place + 4:.1f}" y="12">{fps:g} per second</text>')
     for number, (title, timing, verdict) in enumerate(rows):
-        middle, tone = 24 * number + 13, {"fits": "good", "does not fit": "plain"}.get(verdict or "", "a")
+        middle, tone = top + 24 * number + 13, {"fits": "good", "does not fit": "plain"}.get(verdict or "", "a")
         name = escape(_short(title) or "with its Edge TPU")
         shapes.append(
             f'<text class="name" x="{8 if title else 24}" y="{middle + 4}">{name}</text>'
             f'<rect class="{tone}" opacity=".28" x="{x(timing["low"]):.1f}" y="{middle - 5}" height="10" rx="5" '
             f'width="{max(x(timing["high"]) - x(timing["low"]), 1):.1f}"/>'
             f'<circle class="{tone}" cx="{x(timing["predicted"]):.1f}" cy="{middle}" r="5"/>'
-            f'<text class="name" x="{WIDTH - 8}" y="{middle + 4}" text-anchor="end">{timing["predicted"]:.3g} ms'
-            f"{f' · {verdict}' if verdict else ''}</text>"
+            f'<text class="name" x="{WIDTH - 8}" y="{middle + 4}" text-anchor="end">{timing["predicted"]:.3g} ms '
+            f"({timing['low']:.3g} to {timing['high']:.3g}){f' · {verdict}' if verdict else ''}</text>"
         )
     return svg(height, shapes)
 
 
 def _timings(device: dict[str, Any]) -> list[tuple[str, dict[str, float], str | None]]:
     """Return a board's rows; the verdict is on what would be used: the Edge TPU where there is one and it maps."""
-    verdict = device["verdict"]
+    verdict = device["time_verdict"]
     if device["latency_unknown"]:
         return []
     if not device["edgetpu_ms"]:

@@ -23,6 +23,8 @@ _NARROWER: Final = 0.75
 _LEAST_GAIN: Final = 0.03
 _SMALLEST_SIDE: Final = 96
 _FEW_CHANNELS: Final = 4
+_STATE: Final = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
+"""Operators that keep something from run to run: nothing can replace them, and they take next to no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _quantise(graph: Graph, latency: Latency, after: After) -> list[Advice]:
     kinds = {work.type for _, work in latency.works if work.macs}
     if "float32" in kinds:
         change = "quantise to int8 (edge-convert --quantize int8)"
-        return [Advice(change, latency.ms, after(_as_int8), f"weights from {_weight_mb(graph):.2g} MB to a quarter")]
+        return [Advice(change, latency.ms, after(_as_int8), _a_quarter(graph))]
     if "uint8" in kinds:
         change = "per-channel int8 instead of per-tensor uint8"
         return [Advice(change, latency.ms, after(_as_int8), "convert the float model again, or its weights alone")]
@@ -110,9 +112,14 @@ def _as_int8(work: Work) -> Work:
     return replace(work, type="int8", bytes_moved=moved)
 
 
-def _weight_mb(graph: Graph) -> float:
+def _a_quarter(graph: Graph) -> str:
+    """Return by what the weights shrink; nothing where there are hardly any."""
     every = (zip(one.tensors, one.constant, strict=True) for one in (graph, *called_graphs(graph)))
-    return sum(tensor.size_bytes for one in every for tensor, stored in one if stored) / 1e6
+    kilobytes = sum(tensor.size_bytes for one in every for tensor, stored in one if stored) / 1e3
+    if kilobytes < 1:
+        return ""
+    size = f"{kilobytes / 1e3:.1f} MB" if kilobytes >= 1e3 else f"{kilobytes:.0f} kB"
+    return f"weights from {size} to a quarter"
 
 
 def _shrink(graph: Graph, latency: Latency, after: After) -> list[Advice]:
@@ -164,14 +171,20 @@ def _narrow(work: Work) -> Work:
 def _mend(graph: Graph, latency: Latency, after: After) -> list[Advice]:
     """Return advice to replace the operators that XNNPACK does not take, by what they would cost if it did."""
     names: dict[str, float] = {}
+    replaced = set()
     for node, timed in zip(graph.nodes, latency.nodes, strict=True):
-        if not timed.work.delegated and node.name not in CONTROL:
+        if not timed.work.delegated and node.name not in CONTROL | _STATE:
             names[node.name] = names.get(node.name, 0.0) + timed.ms
+            replaced.add(id(timed.work))
     if not names or not any(node.work.delegated for node in latency.nodes):
         return []
     slowest = sorted(names, key=lambda name: -names[name])[:3]
     change = f"replace what XNNPACK does not take ({', '.join(slowest)})"
-    return [Advice(change, latency.ms, after(lambda work: replace(work, delegated=True, weight=1.0)))]
+
+    def taken(work: Work) -> Work:
+        return replace(work, delegated=True, weight=1.0) if id(work) in replaced else work
+
+    return [Advice(change, latency.ms, after(taken))]
 
 
 def _accelerate(latency: Latency, profile: Profile, mapping: Mapping) -> list[Advice]:

@@ -1,6 +1,7 @@
 """Everything that is known of a model before it runs, gathered once."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from edge_runtime.analysis.cost import Cost
@@ -14,6 +15,7 @@ from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.prediction import Latency
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.analysis.xnnpack import Delegation, RuntimeName, delegation
+from edge_runtime.model_file import EDGETPU_OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
     used, operators = asked.threads or int(profile.cores.value), asked.operators
     known = operators.known(threads=used) if operators else None
     latency = predict_latency(graph, profile, threads=asked.threads, runtime=asked.runtime, known=known)
+    if (why := _not_seen(graph)) is not None:
+        latency = replace(latency, low_ms=0.0, high_ms=inf, unknown=why)
     advice = [] if latency.unknown else advise(graph, latency, profile, mapping=asked.mapping)
     if asked.correction is not None and not latency.unknown:
         latency, advice = _corrected(latency, advice, asked.correction.ratio)
@@ -141,6 +145,18 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
         memory_verdict=judge_memory(asked.memory, asked.memory_mb) if asked.memory_mb else None,
         correction=asked.correction,
     )
+
+
+def _not_seen(graph: Graph) -> str | None:
+    """Return why a model's work cannot be told from its file, or None."""
+    if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
+        return "it is compiled for an Edge TPU, which hides its operators: inspect the model it was compiled from"
+    for index in graph.model.inputs:
+        tensor = graph.tensors[index]
+        if -1 in tensor.shape_signature[1:]:
+            open_shape = "×".join("?" if size < 0 else str(size) for size in tensor.shape_signature)  # noqa: RUF001
+            return f"its input {open_shape} has no fixed size and is counted as it is stored: convert it with one"
+    return None
 
 
 def _corrected(latency: Latency, advice: list[Advice], ratio: float) -> tuple[Latency, list[Advice]]:

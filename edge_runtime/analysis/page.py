@@ -5,12 +5,17 @@ requests as well.
 """
 
 from html import escape
+from math import log2
 from typing import Any, Final
 
+from edge_runtime.analysis.document import verdicts
 from edge_runtime.analysis.drawing import MOST_ROWS, board_picture, count, graph_picture, timeline
 from edge_runtime.analysis.inspection import Inspection
 
 _MOST_TABLE_ROWS: Final = 2000
+_TONES: Final = {"fits": "good", "tight": "tight", "does not fit": "warn"}
+_DOUBLINGS: Final = 3
+"""From the middle of a bar of the comparison to its end."""
 _STYLE: Final = """
 :root{color-scheme:light dark;--ink:#1d2129;--soft:#646c79;--line:#dfe3e8;--back:#fbfbfa;--card:#fff;
 --a:#2f6db5;--b:#3f9c86;--c:#b9863a;--warn:#c2452d;--good:#2c7d4f}
@@ -30,16 +35,20 @@ svg{display:block;width:100%;height:auto;background:var(--card);border:1px solid
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}svg text.name{fill:var(--ink)}
 .chip{display:inline-block;border-radius:99px;padding:1px 12px;font-weight:600;color:var(--back);background:var(--soft)}
 .chip.good{background:var(--good)}.chip.warn{background:var(--warn)}.chip.tight{background:var(--c)}
+.tight{color:var(--c)}.chip.tight{color:var(--back)}
 .advice{display:grid;grid-template-columns:minmax(220px,2fr) 3fr;gap:6px 18px;align-items:center}
 .advice span{font-size:13px;color:var(--soft)}
 .gain{position:relative;height:20px;background:var(--line);border-radius:4px}
 .gain i{position:absolute;inset:0 auto 0 0;background:var(--good);opacity:.75;border-radius:4px}
-.gain b{position:absolute;right:8px;font-size:13px;font-weight:600;line-height:20px}
+.gain b{position:absolute;left:calc(100% + 10px);white-space:nowrap;font-size:13px;font-weight:600;line-height:20px}
+.advice .gain{margin-right:130px}
+.ratio::after{content:"";position:absolute;left:50%;top:0;bottom:0;width:1px;background:var(--soft)}
 details{margin-top:12px}summary{cursor:pointer;color:var(--soft)}td{font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto}.link{stroke:var(--soft);stroke-opacity:.55;fill:none}.grid{stroke:var(--line)}
 svg .good{fill:var(--good)}
 .a{fill:var(--a)}.b{fill:var(--b)}.c{fill:var(--c)}.plain{fill:var(--warn)}.block{stroke:var(--card);stroke-width:.5}
-.peak{stroke:var(--warn);stroke-dasharray:3 3}.key i{display:inline-block;width:10px;height:10px;border-radius:2px}
+.peak{stroke:var(--warn);stroke-dasharray:3 3}
+.key span{white-space:nowrap;margin-right:10px}.key i{display:inline-block;width:10px;height:10px;border-radius:2px}
 """
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _LEGEND: Final = (
@@ -55,14 +64,17 @@ def render(found: Inspection, result: dict[str, Any]) -> str:
     name, layers, devices = _name(result), result["layers"], result["devices"]
     parts = [
         f"<h1>{name} {_chip(result['verdict'])}</h1>",
+        *(f'<p class="{_TONES[verdict]}">{text}</p>' for verdict, text in verdicts(result)),
         _head(result),
         _figures(result),
         f"<h2>{'On every board' if len(devices) > 1 else 'Latency'}</h2>",
         board_picture(devices, result["budgets"]["fps"]),
+        *_unknown(devices),
         *_advice(devices),
         "<h2>Graph</h2>",
         _legend(layers, devices),
         graph_picture(found, layers),
+        *_graphs(result["graphs"]),
         "<h2>Memory over time</h2>",
         timeline(found),
         "<h2>Where memory goes</h2>",
@@ -77,9 +89,8 @@ def render_comparison(
 ) -> str:
     """Return the page that compares two models; ``rows`` are what, before and after."""
     names = [_name(result) for result in results]
-    most = max((after / before for _, before, after in rows if before), default=1.0)
     lines = [f'<tr><th><th class="n">{names[0]}<th class="n">{names[1]}<th class="n">ratio<th></tr>']
-    lines += [_ratio_row(*row, most=max(most, 1.0)) for row in rows]
+    lines += [_ratio_row(*row) for row in rows]
     parts = [f"<h1>{names[0]} and {names[1]}</h1>", f"<table>{''.join(lines)}</table>"]
     for one, result, name in zip(found, results, names, strict=True):
         parts += [
@@ -93,12 +104,15 @@ def render_comparison(
     return _page(f"{names[0]} and {names[1]}", parts)
 
 
-def _ratio_row(title: str, before: float, after: float, *, most: float) -> str:
+def _ratio_row(title: str, before: float, after: float) -> str:
+    """Return a row with a bar from the middle: to the left what is less, to the right what is more, by doublings."""
     ratio = after / before if before else None
     bar = ""
-    if ratio is not None:
-        color = "warn" if ratio > 1 and "Edge TPU" not in title else "good"
-        bar = f'<div class="gain"><i style="width:{100 * ratio / most:.1f}%;background:var(--{color})"></i></div>'
+    if ratio:
+        color = "warn" if (ratio > 1) != ("Edge TPU" in title) else "good"
+        width = 50 * min(abs(log2(ratio)) / _DOUBLINGS, 1)
+        side = "left:50%;right:auto" if ratio > 1 else "right:50%;left:auto"
+        bar = f'<div class="gain ratio"><i style="{side};width:{width:.1f}%;background:var(--{color})"></i></div>'
     shown = "" if ratio is None else f"{ratio:.2f}"
     figures = "".join(f'<td class="n">{count(value)}' for value in (before, after))
     return f'<tr><td>{escape(title)}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
@@ -119,8 +133,7 @@ def _name(result: dict[str, Any]) -> str:
 
 
 def _chip(verdict: str | None) -> str:
-    tone = {"fits": "good", "tight": "tight", "does not fit": "warn"}.get(verdict or "", "")
-    return f'<small class="chip {tone}">{verdict}</small>' if verdict else ""
+    return f'<small class="chip {_TONES[verdict]}">{verdict}</small>' if verdict else ""
 
 
 def _head(result: dict[str, Any]) -> str:
@@ -156,6 +169,27 @@ def _figures(result: dict[str, Any]) -> str:
     )
 
 
+def _unknown(devices: list[dict[str, Any]]) -> list[str]:
+    """Return why there is no figure, once for each reason."""
+    reasons = dict.fromkeys(device["latency_unknown"] for device in devices if device["latency_unknown"])
+    return [f'<p class="warn">No time is predicted: {escape(reason)}.</p>' for reason in reasons]
+
+
+def _graphs(graphs: list[dict[str, Any]]) -> list[str]:
+    """Return a table of the graphs that operators run."""
+    if not graphs:
+        return []
+    rows = ['<tr><th class="n">graph<th>run by<th>as<th class="n">times<th>operators<th class="n">MACs</tr>']
+    for one in graphs:
+        kinds = ", ".join(f"{escape(name)} {number}" for name, number in one["operators"].items()) or "none"
+        times = "unknown" if one["times"] is None else f"{one['times']:,}"
+        rows.append(
+            f'<tr><td class="n">{one["index"]}<td>{escape(one["run_by"])}<td>{one["role"]}'
+            f'<td class="n">{times}<td>{kinds}<td class="n">{one["macs"]:,}</tr>'
+        )
+    return ["<h2>Graphs that operators run</h2>", f"<table>{''.join(rows)}</table>"]
+
+
 def _advice(devices: list[dict[str, Any]]) -> list[str]:
     if len(devices) != 1 or not devices[0]["advice"]:
         return []
@@ -174,7 +208,7 @@ def _legend(layers: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
     timed = bool(layers) and layers[0]["predicted_ms"] is not None and devices
     where = f"predicted time on {escape(devices[0]['title'])}" if timed else "MACs"
     more = f" The first {MOST_ROWS} of {len(layers)} are shown." if len(layers) > MOST_ROWS else ""
-    keys = " · ".join(f'<i style="background:var(--{color})"></i> {text}' for color, text in _LEGEND)
+    keys = " ".join(f'<span><i style="background:var(--{color})"></i> {text}</span>' for color, text in _LEGEND)
     return f'<p class="key">Arcs are links over other operators; bars are {where}. {keys}{more}</p>'
 
 

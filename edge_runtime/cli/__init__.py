@@ -23,8 +23,8 @@ COMMANDS: Final = {
     "flash-prep": "flash_prep",
 }
 """Command name to module in this package; each has ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments`` and ``run``."""
-COLLECTED_LATER: Final = ("run", "demo")
-"""The daemon begins to collect garbage once it is loaded."""
+COLLECTED_LATER: Final = ("run", "demo", "inspect")
+"""The daemon begins to collect garbage once it is loaded; what ends in a moment never does."""
 INTERRUPTED: Final = 130
 
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from edge_runtime.analysis.document import verdicts
+
 
 def table(result: dict[str, Any]) -> str:
     """Return an inspection's document as text: the layers first, the summary where the eye ends."""
     lines = [*_layers(result["layers"]), "", *_summary(result), "", *_devices(result["devices"])]
+    lines += [f"verdict    {text}" for _, text in verdicts(result)]
     if len(result["devices"]) == 1:
         lines += _advice(result["devices"][0])
     if result.get("boards_that_fit"):
@@ -58,12 +61,12 @@ def _summary(result: dict[str, Any]) -> list[str]:
         )
     lines.append(f"program    about {memory['process_bytes'] / 2**20:.0f} MiB resident with this model")
     lines += [f"xnnpack    {_xnnpack(result)}", f"edge tpu   {_edgetpu(result)}"]
-    lines += _called(result["graphs"], model["subgraphs"])
+    lines += [*_called(result["graphs"]), *_not_counted(result)]
     return lines
 
 
-def _called(graphs: list[dict[str, Any]], count: int) -> list[str]:
-    """Return what operators run of other graphs, and which graphs of the file are not counted."""
+def _called(graphs: list[dict[str, Any]]) -> list[str]:
+    """Return what operators run of other graphs, and how often."""
     lines = []
     for one in graphs:
         kinds = ", ".join(f"{name} {number}" for name, number in one["operators"].items()) or "nothing"
@@ -71,16 +74,28 @@ def _called(graphs: list[dict[str, Any]], count: int) -> list[str]:
         lines.append(
             f"graph {one['index']:<4} {one['role']} of {one['run_by']}, {often}: {kinds}; {_count(one['macs'])} MACs"
         )
-    left = count - 1 - len({one["index"] for one in graphs})
-    if left > 0:
-        lines.append(f"note       {left} more {'graph is' if left == 1 else 'graphs are'} in the file and not counted")
     return lines
 
 
 def _times(one: dict[str, Any]) -> str:
-    if one["role"] == "branch":
-        return "the costlier is counted" if one["times"] else "never runs"
+    if one["role"].startswith("branch"):
+        return "of both the costlier is counted" if one["times"] else "never runs"
     return "runs once" if one["times"] == 1 else f"runs {one['times']} times"
+
+
+def _not_counted(result: dict[str, Any]) -> list[str]:
+    """Return which graphs of the file are not counted, with the names it gives them."""
+    model, counted = result["model"], {0, *(one["index"] for one in result["graphs"])}
+    left = model["subgraphs"] - len(counted)
+    if left <= 0:
+        return []
+    names = {int(number): name for number, name in model["signatures"].items()}
+    others = [name for number, name in names.items() if number not in counted and name]
+    which = f" (signature {', '.join(others)})" if others else ""
+    runs = f"; an interpreter runs the first, {names[0]}" if others and names.get(0) else ""
+    return [
+        f"note       {left} more {'graph is' if left == 1 else 'graphs are'} in the file{which} and not counted{runs}"
+    ]
 
 
 def _describe(tensor: dict[str, Any]) -> str:
@@ -99,7 +114,10 @@ def _use(use: dict[str, Any]) -> list[str]:
 
 def _xnnpack(result: dict[str, Any]) -> str:
     taken, left = result["xnnpack"]["operators"], result["xnnpack"]["left"]
-    text = f"{taken} of {result['totals']['operators']} operators in {result['xnnpack']['parts']} parts"
+    parts = result["xnnpack"]["parts"]
+    text = f"{taken} of {result['totals']['operators']} operators" + (
+        f" in {parts} part{'s' if parts > 1 else ''}" if taken else ""
+    )
     return f"{text}; plain kernels: {', '.join(left)}" if left else text
 
 
@@ -127,8 +145,6 @@ def _devices(devices: list[dict[str, Any]]) -> list[str]:
             lines.append(
                 f"corrected  {correction['ratio']:.2f} times the prediction, as measured here ({correction['setup']})"
             )
-        verdicts = {"time": device["time_verdict"], "memory": device["memory_verdict"]}
-        lines += [f"verdict    {name}: {verdict}" for name, verdict in verdicts.items() if verdict]
     return lines
 
 
@@ -139,7 +155,8 @@ def _device(device: dict[str, Any], name: str, timing: dict[str, float | None], 
         return f"{name:{width}}  {device['threads']:7}  {'?':>11}  {over:>15}  {'?':>11}"
     interval = f"{low:.4g} to {high:.4g}"
     rate = 1000 / predicted if predicted else 0.0
-    return f"{name:{width}}  {device['threads']:7}  {predicted:11.4g}  {interval:>15}  {rate:11.4g}"
+    per_second = f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
+    return f"{name:{width}}  {device['threads']:7}  {predicted:11.4g}  {interval:>15}  {per_second:>11}"
 
 
 def _advice(device: dict[str, Any]) -> list[str]:

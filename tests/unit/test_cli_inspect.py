@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis_models import ModelBuilder, mobilenet_v1
+from analysis_models import ModelBuilder, mobilenet_v1, schema
 
 from edge_runtime.analysis.profile import THIS_DEVICE
 from edge_runtime.cli import main
@@ -66,6 +66,55 @@ def test_the_text_ends_with_the_summary_and_the_device(capsys: pytest.CaptureFix
     ):
         assert expected in out, expected
     assert re.search(r"^pi-zero-2-w +4 +\d", out, re.MULTILINE)
+
+
+def test_a_verdict_says_what_was_asked_and_what_was_found(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    status, out, _ = inspect(capsys, model, "--device", "pi-4b-64", "--fps", "10", "--memory-mb", "32")
+    assert status == 3
+    assert re.search(r"^verdict    time: fits, up to [\d.]+ ms an inference for 10 a second$", out, re.MULTILINE)
+    assert re.search(r"^verdict    memory: does not fit, \d+ MiB of 32$", out, re.MULTILINE)
+
+
+def test_a_model_compiled_for_an_edge_tpu_has_no_time(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
+    (path,) = (reference / "models").rglob("mobilenet_v1_0.25_128_quant_edgetpu.tflite")
+    (device,) = inspect_json(capsys, path, "--device", "coral-usb")["devices"]
+    assert device["latency_ms"] == {"predicted": None, "low": 0.0, "high": None}
+    assert "compiled for an Edge TPU" in device["latency_unknown"]
+    assert device["advice"] == []
+
+
+def test_an_input_without_a_fixed_size_has_no_time_but_an_open_batch_has(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "open.tflite"
+    for signature, known in (([-1, 8, 8, 3], True), ([1, -1, -1, 3], False)):
+        built = ModelBuilder("float32")
+        fed = built.tensor([1, 8, 8, 3])
+        built.graph.tensors[fed].shapeSignature = signature
+        path.write_bytes(built.bytes([fed], [built.conv(fed, 4)]))
+        (device,) = inspect_json(capsys, path, "--device", "pi-5")["devices"]
+        assert (device["latency_unknown"] is None) == known, signature
+
+
+def test_a_second_entry_of_a_file_is_named_and_said_not_to_be_counted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    built = ModelBuilder("float32")
+    fed = built.tensor([1, 8])
+    other = built.another()
+    other.ends([other.tensor([1, 8])], [other.op("TANH", [0], [1, 8])])
+    built.model.signatureDefs = []
+    for number, name in enumerate(("encode", "decode")):
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = name, number
+        signature.inputs, signature.outputs = [], []
+        built.model.signatureDefs.append(signature)
+    path = tmp_path / "two.tflite"
+    path.write_bytes(built.bytes([fed], [built.op("LOGISTIC", [fed], [1, 8])]))
+    _, out, _ = inspect(capsys, path, "--device", "pi-5")
+    assert (
+        "1 more graph is in the file (signature decode) and not counted; an interpreter runs the first, encode" in out
+    )
 
 
 @pytest.mark.parametrize("budget", [("--fps", "100000"), ("--memory-mb", "8")])
