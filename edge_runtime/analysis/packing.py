@@ -163,6 +163,8 @@ def _products(graph: Graph, node: Node) -> Iterator[Product]:
         fed = graph.operand(node, 2)
     if fed is None or weights is None or result is None or min((*fed.shape, *weights.shape, 1)) < 1:
         return
+    if fed.type.name == "int16":
+        return  # Reference kernels, which pack nothing.
     hybrid = fed.type.name == "float32" and weights.type.name in {"int8", "uint8"}
     if node.name == "CONV_2D" and len(weights.shape) == len(result.shape) == len(fed.shape) == 4:
         if weights.shape[3] != fed.shape[-1]:

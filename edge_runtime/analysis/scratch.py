@@ -40,8 +40,8 @@ def _conv_2d(graph: Graph, node: Node) -> list[Scratch]:
     assert result is not None
     hybrid = _is_hybrid(fed, weights)
     parts = []
-    if weights.shape[3] != fed.shape[3]:
-        return []  # groups have a reference kernel
+    if weights.shape[3] != fed.shape[3] or fed.type.name == "int16":
+        return []  # groups and 16 bits have reference kernels
     if node.options.stride != (1, 1) or node.options.dilation != (1, 1) or weights.shape[1:3] != (1, 1):
         columns = prod(result.shape[:3]) * fed.shape[3] * prod(weights.shape[1:3])
         parts.append(Scratch("im2col", columns * (1 if hybrid else fed.type.bits // 8)))
@@ -111,13 +111,30 @@ def _batch_matmul(graph: Graph, node: Node) -> list[Scratch]:
 
 
 def _lstm(graph: Graph, node: Node) -> list[Scratch]:
-    # Gates of one step: in float 4 x batch x cells; int8 has 6 of 16 bits and one of 32.
-    recurrent = graph.operand(node, 6)
-    fed = graph.operand(node, 0)
-    if recurrent is None or fed is None or len(recurrent.shape) != 2 or len(fed.shape) < 2:
+    # Gates of one step: four of floats (three where the input and forget gates are coupled), or four of 16 bits, one of
+    # 8 and one of 32. The sums of 8-bit weights' rows are made once: a row for each gate of both products.
+    recurrent, fed, weights = graph.operand(node, 6), graph.operand(node, 0), graph.operand(node, 2)
+    if recurrent is None or fed is None or weights is None or len(recurrent.shape) != 2 or len(fed.shape) < 2:
         return []
-    cells = recurrent.shape[0] * max(fed.shape[0], 1)
-    return [Scratch("gates", cells * 4 * 4)]
+    width, batch = recurrent.shape[0], max(fed.shape[0], 1)
+    cells = width * batch
+    if fed.type.name != "float32":
+        return [Scratch("gates", cells * (4 * 2 + 1 + 4))]
+    gates = 4 if graph.operand(node, 1) is not None else 3
+    parts = [Scratch("gates", 4 * cells * gates)]
+    if _is_hybrid(fed, weights):
+        outputs = recurrent.shape[1] * batch
+        parts += [
+            Scratch("input_quantized", fed.elements),
+            Scratch("output_state_quantized", outputs),
+            Scratch("cell_state_quantized", cells),
+            Scratch("scaling_factors", 4 * 2 * batch),
+            Scratch("input_offsets", 4 * batch),
+            Scratch("recovered_cell_weights", 4 * width),
+            Scratch("accumulators", 4 * cells),
+            Scratch("row_sums", 4 * 2 * gates * width, persistent=True),
+        ]
+    return parts
 
 
 def _detection(graph: Graph, node: Node) -> list[Scratch]:

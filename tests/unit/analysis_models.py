@@ -129,6 +129,24 @@ class ModelBuilder:
         inputs = [fed, self.weights([units, depth]), self._bias(units)]
         return self.op("FULLY_CONNECTED", inputs, [1, units], schema.FullyConnectedOptionsT())
 
+    def lstm(self, fed: int, cells: int, *, weights: str = "float32", coupled: bool = False) -> int:
+        """Add a fused LSTM over (1, steps, depth), all of whose outputs are kept; ``coupled`` has no input gate."""
+        _, steps, depth = self.graph.tensors[fed].shape
+        missing = [0] if coupled else []
+        inputs = [fed]
+        for sides in (depth, cells):
+            inputs += [-1 if gate in missing else self.weights([cells, sides], weights) for gate in range(4)]
+        inputs += [-1] * 3
+        inputs += [-1 if gate in missing else self.weights([cells], "float32") for gate in range(4)]
+        inputs += [-1] * 2
+        for _ in range(2):
+            inputs.append(self.tensor([1, cells], "float32"))
+            self.graph.tensors[inputs[-1]].isVariable = True
+        inputs += [-1] * 4
+        options = schema.UnidirectionalSequenceLSTMOptionsT()
+        options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+        return self.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [1, steps, cells], options)
+
     def _bias(self, channels: int) -> int:
         return self.weights([channels], "float32" if self.type == "float32" else "int32")
 

@@ -197,3 +197,15 @@ def test_an_lstm_counts_all_its_weights_once_per_step(reference: Path) -> None:
         if node.name == "UNIDIRECTIONAL_SEQUENCE_LSTM"
     ]
     assert found == steps * 4 * cells * (features + cells)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize(("coupled", "gates"), [(False, 4), (True, 3)])
+def test_a_fused_lstm_does_its_gates_in_every_step(weights: str, coupled: bool, gates: int) -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 20, 12])
+    (cost,) = costs(model.build([fed], [model.lstm(fed, 32, weights=weights, coupled=coupled)]))
+    assert cost.macs == 20 * gates * (32 * 12 + 32 * 32)
+    assert cost.parameters == gates * (32 * 12 + 32 * 32 + 32)
+    width = 4 if weights == "float32" else 1
+    assert cost.weight_bytes == gates * (width * (32 * 12 + 32 * 32) + 4 * 32)

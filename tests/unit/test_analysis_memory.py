@@ -158,6 +158,26 @@ def test_transposed_convolutions_keep_their_columns_outside_the_arena() -> None:
     assert parts["col2im"].persistent
 
 
+@pytest.mark.parametrize(("coupled", "gates"), [(False, 4), (True, 3)])
+def test_a_fused_lstm_wants_one_step_of_its_gates_and_keeps_its_states(coupled: bool, gates: int) -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 20, 12])
+    graph = model.build([fed], [model.lstm(fed, 32, coupled=coupled)])
+    assert [(part.name, part.size_bytes) for part in scratch(graph, graph.nodes[0])] == [("gates", 4 * 32 * gates)]
+    assert plan_arena(graph).persistent_bytes == 2 * 4 * 32
+
+
+def test_a_dynamic_range_lstm_quantises_its_input_and_states() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 20, 12])
+    graph = model.build([fed], [model.lstm(fed, 32, weights="int8")])
+    sizes = {part.name: part.size_bytes for part in scratch(graph, graph.nodes[0])}
+    assert sizes["input_quantized"] == 20 * 12
+    assert (sizes["output_state_quantized"], sizes["cell_state_quantized"]) == (32, 32)
+    assert sizes["accumulators"] == 4 * 32
+    assert sizes["row_sums"] == 4 * 8 * 32
+
+
 def test_im2col_is_wanted_by_windows_and_strides_and_not_by_pointwise_convolutions() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 8, 8, 3])

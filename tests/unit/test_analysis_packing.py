@@ -7,6 +7,7 @@ from analysis_models import ModelBuilder, schema
 
 from edge_runtime.analysis.heap import Heap
 from edge_runtime.analysis.packing import Product, _blocking, _Ruy, packing_bytes
+from edge_runtime.analysis.scratch import scratch
 from edge_runtime.analysis.xnnpack import delegation, indirection_bytes, packed_bytes
 
 
@@ -131,6 +132,14 @@ def test_only_products_of_several_columns_are_packed() -> None:
     many, single = pointwise((8, 32, 64)), pointwise((1, 32, 64))
     assert packing_bytes(many, many.nodes) > 64 * 32
     assert packing_bytes(single, single.nodes) == 0
+
+
+def test_values_of_16_bits_have_reference_kernels_that_pack_nothing() -> None:
+    model = ModelBuilder("int16")
+    fed = model.tensor([1, 8, 8, 32])
+    graph = model.build([fed], [model.op("CONV_2D", [fed, model.weights([64, 3, 3, 32], "int8")], [1, 8, 8, 64])])
+    assert packing_bytes(graph, graph.nodes) == 0
+    assert scratch(graph, graph.nodes[0]) == ()
 
 
 def test_groups_pack_nothing() -> None:
