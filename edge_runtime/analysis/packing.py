@@ -6,6 +6,7 @@ x86-64, which allocates blocks for each product and gives them back (``evaluateP
 way the C library keeps some of what was given back (``heap``).
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -20,8 +21,8 @@ _LANES: Final = 16
 _DEPTH_GROUP: Final = 4
 _SPARE_BYTES: Final = 1024
 _LINE_BYTES: Final = 64
-_MMAP_THRESHOLD_BYTES: Final = 217_088
-"""128 kB at first; Python has raised it by then (seen)."""
+_MMAP_THRESHOLD_BYTES: Final = 217_088 if sys.version_info < (3, 12) else 208_896
+"""128 kB at first; Python has raised it by then, each version to what it gave back while it started (traced)."""
 _TOP_BYTES: Final = 132 * 1024
 """By which the heap grows for small objects."""
 _LIST_BYTES: Final = 80
