@@ -3,7 +3,7 @@
 What a network of them takes is in ``surroundings``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from math import exp, sqrt
 from typing import Final
@@ -66,39 +66,46 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         counts = sorted({one.threads for one in self.contexts})
         below = max((count for count in counts if count <= threads), default=counts[0])
         above = min((count for count in counts if count >= threads), default=counts[-1])
-        found = self._operators(wanted, below)
+        found = look_up(self._tables, wanted, threads=below)
         if above == below:
             return found
         # Amdahl's law between the two numbers that were measured.
         share = (1 / below - 1 / threads) / (1 / below - 1 / above)
         return [
             (one[0] + (other[0] - one[0]) * share, max(one[1], other[1])) if one and other else one
-            for one, other in zip(found, self._operators(wanted, above), strict=True)
+            for one, other in zip(found, look_up(self._tables, wanted, threads=above), strict=True)
         ]
 
-    def _operators(self, wanted: Sequence[Descriptor], threads: int) -> list[tuple[float, float] | None]:
-        found: list[tuple[float, float] | None] = [None] * len(wanted)
-        groups: dict[tuple[str, float], list[int]] = {}
-        for number, one in enumerate(wanted):
-            if key := self._known(one.kernel, threads):
-                groups.setdefault(key, []).append(number)
-        for (kernel, doubt), numbers in groups.items():
-            table = self._tables[kernel, threads]
-            sizes = np.array([_as_long(wanted[number].sizes, table) for number in numbers], np.int64)
-            took_us, unsure = table.predict(sizes)
-            for number, us, sigma in zip(numbers, took_us.tolist(), unsure.tolist(), strict=True):
-                found[number] = us, max(sigma, doubt)
-        return found
 
-    def _known(self, kernel: str, threads: int) -> tuple[str, float] | None:
-        """Return the table to ask for a kernel, and how doubtful it is to ask it."""
-        if (kernel, threads) in self._tables:
-            return kernel, 0.0
-        for doubt, candidate in _relatives(kernel):
-            for name, count in self._tables:
-                if count == threads and (name == candidate or name.startswith(candidate + "/")):
-                    return name, doubt
-        return None
+Tables = Mapping[tuple[str, int], Table]
+"""By kernel and number of threads."""
+
+
+def look_up(tables: Tables, wanted: Sequence[Descriptor], *, threads: int) -> list[tuple[float, float] | None]:
+    """Return microseconds and the standard deviation of their logarithm for each operator; None where unknown."""
+    found: list[tuple[float, float] | None] = [None] * len(wanted)
+    groups: dict[tuple[str, float], list[int]] = {}
+    for number, one in enumerate(wanted):
+        if key := _known(tables, one.kernel, threads):
+            groups.setdefault(key, []).append(number)
+    for (kernel, doubt), numbers in groups.items():
+        table = tables[kernel, threads]
+        sizes = np.array([_as_long(wanted[number].sizes, table) for number in numbers], np.int64)
+        took_us, unsure = table.predict(sizes)
+        for number, us, sigma in zip(numbers, took_us.tolist(), unsure.tolist(), strict=True):
+            found[number] = us, max(sigma, doubt)
+    return found
+
+
+def _known(tables: Tables, kernel: str, threads: int) -> tuple[str, float] | None:
+    """Return the table to ask for a kernel, and how doubtful it is to ask it."""
+    if (kernel, threads) in tables:
+        return kernel, 0.0
+    for doubt, candidate in _relatives(kernel):
+        for name, count in tables:
+            if count == threads and (name == candidate or name.startswith(candidate + "/")):
+                return name, doubt
+    return None
 
 
 def _relatives(kernel: str) -> Iterator[tuple[float, str]]:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Build the networks of latency_*architectures.py as float32 and int8 ``.tflite``, each in a child process.
 
+Those of the last set also with weights of 8 bits only.
 Needs TensorFlow (the extra ``[convert]``). Weights are random; calibration is noise: for timing that is enough. Written
 into ``--into`` (default ``~/.cache/edge-infer/latency-models``), with an ``index.json`` of name, family, set and type;
 what is there already is kept. A network that a converter cannot turn into int8 is listed as such.
@@ -20,15 +21,21 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-infer" / "latency-models"
-SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW"), "fresh": ("FRESH",)}
+SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW"), "fresh": ("FRESH",), "unseen": ("UNSEEN",)}
+MODULES = {"FRESH": "latency_fresh_architectures", "UNSEEN": "latency_unseen_architectures"}
+NEW_FAMILIES = frozenset({"BLIND_NEW", "FRESH", "UNSEEN"})
 LONGEST_S = 1800
 SAMPLES = 4
 
 
 def architectures(table: str) -> dict[str, Any]:
     """Return the networks of a table by family and name."""
-    module = "latency_fresh_architectures" if table == "FRESH" else "latency_architectures"
-    return getattr(import_module(module), table)
+    return getattr(import_module(MODULES.get(table, "latency_architectures")), table)
+
+
+def kinds(table: str) -> tuple[str, ...]:
+    """Return the element types that the networks of a table are built in; dynamic: float32 with weights of 8 bits."""
+    return ("float32", "int8", "dynamic") if table == "UNSEEN" else ("float32", "int8")
 
 
 def build(table: str, family: str, name: str, into: Path) -> None:
@@ -44,19 +51,20 @@ def build(table: str, family: str, name: str, into: Path) -> None:
         for _ in range(SAMPLES):
             yield [random.uniform(-1, 1, shape).astype(np.float32)]
 
-    def convert(*, quantised: bool) -> bytes:
+    def convert(kind: str) -> bytes:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        if quantised:
+        if kind != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == "int8":
             converter.representative_dataset = samples
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.int8
         return converter.convert()
 
-    for kind in ("float32", "int8"):
+    for kind in kinds(table):
         target = into / f"{name}_{kind}.tflite"
         if not target.is_file():
-            target.with_suffix(".part").write_bytes(convert(quantised=kind == "int8"))
+            target.with_suffix(".part").write_bytes(convert(kind))
             target.with_suffix(".part").rename(target)
 
 
@@ -80,7 +88,7 @@ def main() -> None:
 
 
 def _child(table: str, family: str, name: str, into: Path) -> None:
-    if all((into / f"{name}_{kind}.tflite").is_file() for kind in ("float32", "int8")):
+    if all((into / f"{name}_{kind}.tflite").is_file() for kind in kinds(table)):
         return
     command = [sys.executable, __file__, "--into", str(into), "--one", table, family, name]
     try:
@@ -96,9 +104,9 @@ def _note(into: Path, chosen: str, table: str, family: str, name: str) -> None:
     """Enter what there is of a network into the index."""
     path = into / "index.json"
     index = json.loads(path.read_text()) if path.is_file() else {}
-    for kind in ("float32", "int8"):
+    for kind in kinds(table):
         if (into / f"{name}_{kind}.tflite").is_file():
-            new = table in {"BLIND_NEW", "FRESH"}
+            new = table in NEW_FAMILIES
             index[f"{name}_{kind}"] = {"set": chosen, "family": family, "type": kind, "new_family": new}
     path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
 

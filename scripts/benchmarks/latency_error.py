@@ -10,7 +10,7 @@ A round times every model once with each number of threads: the shortest of the 
 that fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least.
 With ``--device`` the reference operators of that profile are timed beside every model, and ``report --same-minute``
 compares with what the model would have taken at the pace of the calibration. What counts is the shortest over all
-rounds; the noise is how far the shortest of the even rounds is from that of the odd ones. Models are those of the index
+rounds, at one pace the median of them; the noise is how far that of the even rounds is from that of the odd ones. Models are those of the index
 that build_latency_models.py writes, or all of a folder without one.
 """
 
@@ -92,8 +92,9 @@ def report(args: argparse.Namespace) -> None:
         if predicted.unknown:
             unknown.append(key)
             continue
-        best_ms = min(values) / 1e3
-        halves = min(values[::2]), min(values[1::2] or values)
+        typical = statistics.median if args.same_minute else min
+        best_ms = typical(values) / 1e3
+        halves = typical(values[::2]), typical(values[1::2] or values)
         entry = index.get(name, {"family": "reference", "type": "", "new_family": False})
         rows.append(
             {
@@ -122,7 +123,7 @@ def report(args: argparse.Namespace) -> None:
         "all": rows,
         "families of the design set": [row for row in rows if not row["new_family"]],
         "new families": [row for row in rows if row["new_family"]],
-        **{kind: [row for row in rows if row["type"] == kind] for kind in ("float32", "int8")},
+        **{kind: [row for row in rows if row["type"] == kind] for kind in ("float32", "int8", "dynamic")},
         **{f"{count} threads": [row for row in rows if row["threads"] == count] for count in sorted(set(args.threads))},
         **{row["family"]: [one for one in rows if one["family"] == row["family"]] for row in rows},
     }
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("times", type=Path, nargs="?", help="with report: what measure wrote")
     parser.add_argument("--into", type=Path, default=Path("times.json"), help="with measure: added to (times.json)")
     parser.add_argument("--models", type=Path, default=DEFAULT)
-    parser.add_argument("--set", choices=("design", "blind", "fresh"))
+    parser.add_argument("--set", choices=("design", "blind", "fresh", "unseen"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--stretch", type=float, default=3600.0, help="seconds after which measuring stops (3600)")

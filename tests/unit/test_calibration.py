@@ -13,8 +13,9 @@ from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.calibrate import calibrate
 from edge_runtime.analysis.calibration.context import Whole, fit_context
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
-from edge_runtime.analysis.calibration.networks import networks
-from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes
+from edge_runtime.analysis.calibration.mixtures import mixtures
+from edge_runtime.analysis.calibration.networks import patterns
+from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes, in_turns
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
 from edge_runtime.analysis.calibration.windows import curve
@@ -88,12 +89,12 @@ def test_every_kind_of_probe_is_written_and_runs_on_the_interpreter() -> None:
 
 @pytest.mark.runtime
 def test_made_up_networks_run_and_are_the_same_every_time() -> None:
-    first, again = list(networks(20)), list(networks(20))
-    assert [one.content for one in first] == [one.content for one in again]
+    first, again = ([*patterns(20), *mixtures(40)] for _ in range(2))
+    assert [one.make() for one in first] == [one.make() for one in again]
     with quiet_native_output():
         for network in first:
-            Sitting(load_runtime(), network.content, threads=1)
-            nodes = build_graph(parse_model(network.content, "network")).nodes
+            Sitting(load_runtime(), network.make(), threads=1)
+            nodes = build_graph(parse_model(network.make(), "network")).nodes
             assert len(nodes) == len(network.parts) >= 2
             for node, part in zip(nodes, network.parts, strict=True):
                 (alone,) = build_graph(parse_model(part.make(), "part")).nodes
@@ -101,7 +102,7 @@ def test_made_up_networks_run_and_are_the_same_every_time() -> None:
 
 
 def test_however_early_the_time_runs_out_the_common_kinds_were_timed() -> None:
-    early = {probe.group for probe in all_probes()[:200]}
+    early = {probe.group for probe in in_turns(all_probes())[:200]}
     for type_name in MAIN_TYPES:
         assert {f"{type_name} {kind}" for kind in ("pointwise", "convolution", "depthwise", "dense")} <= early
 
@@ -231,8 +232,8 @@ def test_a_short_calibration_becomes_a_profile_that_predicts(tmp_path: Path) -> 
     path.write_text(text)
     profile = load_profile(str(path))
     assert profile.calibration == found
-    for network in networks(6):
-        latency = predict_latency(build_graph(parse_model(network.content, "network")), profile, threads=1)
+    for network in patterns(6):
+        latency = predict_latency(build_graph(parse_model(network.make(), "network")), profile, threads=1)
         assert 0 < latency.low_ms < latency.ms < latency.high_ms
         assert latency.ms - latency.call_ms == pytest.approx(sum(node.ms for node in latency.nodes))
 
@@ -240,7 +241,7 @@ def test_a_short_calibration_becomes_a_profile_that_predicts(tmp_path: Path) -> 
 def test_an_operator_that_was_measured_counts_as_measured(tmp_path: Path) -> None:
     made = calibration({"xnnpack/int8/FULLY_CONNECTED": products()})
     profile = parse_profile(profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0), name="x", where="x.toml")
-    graph = build_graph(parse_model(list(networks(4))[3].content, "network"))
+    graph = build_graph(parse_model(list(patterns(4))[3].make(), "network"))
     latency = predict_latency(graph, profile, threads=1, known=lambda _graph, node: 1000.0 * (node.index + 1))
     assert all(node.known for node in latency.nodes)
     count = len(latency.nodes)
@@ -251,7 +252,7 @@ def test_inspecting_takes_operators_that_were_timed_on_the_device(tmp_path: Path
     made = calibration({"xnnpack/int8/FULLY_CONNECTED": products()})
     profile = parse_profile(profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0), name="x", where="x.toml")
     path = tmp_path / "network.tflite"
-    path.write_bytes(list(networks(4))[3].content)
+    path.write_bytes(list(patterns(4))[3].make())
     cache = OperatorCache(runtime="r", machine="m")
     graph = read_graph(path)
     for node in graph.nodes:

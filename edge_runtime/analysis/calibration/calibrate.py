@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_runtime.analysis.calibrated import Calibration
+from edge_runtime.analysis.calibrated import Calibration, look_up
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
-from edge_runtime.analysis.calibration.context import fit_context
+from edge_runtime.analysis.calibration.context import Described, fit_context
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
-from edge_runtime.analysis.calibration.network_timing import NetworkTimer
+from edge_runtime.analysis.calibration.network_timing import Alone, NetworkTimer
 from edge_runtime.analysis.calibration.networks import NETWORKS
 from edge_runtime.analysis.calibration.pace import Pace
-from edge_runtime.analysis.calibration.probes import all_probes
+from edge_runtime.analysis.calibration.probes import all_probes, in_turns
 from edge_runtime.analysis.calibration.profile_text import memory_mb
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
 from edge_runtime.analysis.calibration.windows import longer_runs
@@ -27,8 +27,8 @@ from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
 
 MOST_SECONDS: Final = 60.0
-NETWORK_SHARES: Final = (0.55, 0.25)
-"""Of each pass: their operators are timed in the first only."""
+NETWORK_SHARE: Final = 0.5
+PASSES: Final = 2
 _CALL_S: Final = 0.15
 _WINDOWS_SHARE: Final = 0.02
 """Of the time, for each number of threads, goes to what long runs are slower by."""
@@ -45,7 +45,7 @@ Progress = Callable[[str, int], object]
 
 def steps() -> int:
     """Return how many steps ``calibrate`` tells of."""
-    return len(NETWORK_SHARES) * (len(all_probes()) + NETWORKS)
+    return PASSES * (len(all_probes()) + NETWORKS)
 
 
 def calibrate(
@@ -100,16 +100,17 @@ def _measure(
         return paces[count].now()
 
     threads = tuple(paces)
-    timer = ProbeTimer(all_probes(), runtime, threads=threads, slowness=slowness)
     beside = NetworkTimer(runtime, threads=threads, slowness=slowness)
+    probes = in_turns([*all_probes(), *beside.probes()])
+    timer = ProbeTimer(probes, runtime, threads=threads, slowness=slowness)
     call = {count: _call(runtime, count) for count in threads}
     chains = _chains(runtime, threads, slowness) if seconds >= _CHAINS_FROM_S else {}
     longer = {count: longer_runs(pace.sittings, _WINDOWS_SHARE * seconds) for count, pace in paces.items()}
     # Setting up takes its time on a busy machine: that must not be all there is.
-    share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / len(NETWORK_SHARES)
-    for share in NETWORK_SHARES:
-        timer.run(share_s * (1 - share), lambda done: progress("operators", done))
-        beside.run(share_s * share, lambda done: progress("networks", done))
+    share_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds) / PASSES
+    for _ in range(PASSES):
+        timer.run(share_s * (1 - NETWORK_SHARE), lambda done: progress("operators", done))
+        beside.run(share_s * NETWORK_SHARE, lambda done: progress("networks", done))
     return _Measured(timer, beside, chains, call, longer)
 
 
@@ -117,10 +118,9 @@ def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
     """Return the contexts and the kernels, all at the pace that was usual meanwhile."""
     caches = read_caches()
     settled = {count: pace.settle() for count, pace in paces.items()}
-    wholes = [whole.scaled(settled[whole.threads]) for whole in measured.beside.wholes]
-    points = [
-        replace(one, us=one.us * settled[one.threads]) for one in (*measured.timer.points, *measured.beside.points)
-    ]
+    points = [replace(one, us=one.us * settled[one.threads]) for one in measured.timer.points]
+    tables = tuple(fit_kernels(points, caches))
+    wholes = [whole.scaled(settled[whole.threads]) for whole in measured.beside.wholes(_by(tables))]
     contexts = []
     for count, pace in paces.items():
         chains = [one.scaled(settled[count]) for one in measured.chains.get(count, [])]
@@ -128,7 +128,19 @@ def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
         fitted = fit_context(wholes, threads=count, cache=caches[1], call=call, longer=longer)
         far = far_costs(chains, fitted)
         contexts.append(msgspec.structs.replace(fitted, reference_us=pace.reference_us, far_us_per_mb=far))
-    return {"contexts": tuple(contexts), "kernels": tuple(fit_kernels(points, caches))}
+    return {"contexts": tuple(contexts), "kernels": tables}
+
+
+def _by(tables: Sequence[Table]) -> Alone:
+    """Return what tells the times of operators alone by these tables, as predictions will have them."""
+    known = {(table.kernel, table.threads): table for table in tables}
+
+    def alone(described: Described, threads: int) -> list[float] | None:
+        found = look_up(known, [described.descriptors[number] for number in described.alone], threads=threads)
+        times = [one[0] for one in found if one]
+        return times if len(times) == len(found) else None
+
+    return alone
 
 
 def _chains(runtime: Runtime, threads: Sequence[int], slowness: Slowness) -> dict[int, list[Chain]]:

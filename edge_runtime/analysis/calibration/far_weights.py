@@ -47,7 +47,7 @@ def time_chains(runtime: Runtime, *, threads: int, memory_mb: float, slowness: S
     for length in LENGTHS:
         if length > LENGTHS[0] and length * LAYER_MB > memory_mb * _MEMORY_SHARE:
             break
-        whole = Sitting(runtime, _chain(length).content, threads=threads)
+        whole = Sitting(runtime, _chain(length).make(), threads=threads)
         us = whole.shortest_us(_RUN_S) / slowness(threads)
         found.append(Chain(length, us, layer.shortest_us(_RUN_S / 5) / slowness(threads)))
     return found
@@ -57,7 +57,7 @@ def far_costs(chains: Sequence[Chain], context: Context) -> tuple[tuple[float, f
     """Return megabytes of weights and the microseconds that each of them costs more than the context says."""
     costs = []
     for one in chains:
-        graph = build_graph(parse_model(_chain(one.length).content, "chain"))
+        graph = build_graph(parse_model(_chain(one.length).make(), "chain"))
         around = describe_graph(graph, runtime="litert").around
         more_us = one.us - in_context_us(context, [one.alone_us] * one.length, around)
         weights_mb = around.weights_mb

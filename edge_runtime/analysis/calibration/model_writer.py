@@ -32,7 +32,11 @@ class ModelWriter:
         self._codes: dict[tuple[str, int], int] = {}
 
     def tensor(self, shape: Sequence[int], type_name: str, *, scale: float = SCALE, zero_point: int = 0) -> int:
-        """Add a computed tensor. 8-bit types get one scale; ``zero_point`` counts from the middle of their range."""
+        """Add a computed tensor. 8-bit types get one scale; ``zero_point`` counts from the middle of their range.
+
+        The type ``dynamic`` is float32 whose weights alone have 8 bits.
+        """
+        type_name = "float32" if type_name == "dynamic" else type_name
         quantization: Fields = {}
         if type_name in {"int8", "uint8"}:
             zero = zero_point + (128 if type_name == "uint8" else 0)
@@ -48,18 +52,19 @@ class ModelWriter:
     def weights(self, shape: Sequence[int], type_name: str, *, axis: int = 0) -> int:
         """Add constant weights of noise; int8 ones have a scale per channel of ``axis``."""
         size = prod(shape)
+        type_name = "int8" if type_name == "dynamic" else type_name
         if type_name == "float32":
-            return self._add(shape, type_name, _repeat(_noise("float32"), 4 * size), {})
+            return self._add(shape, type_name, _repeated("float32", 4 * size), {})
         axis = axis if type_name == "int8" else 0
         scales = [WEIGHT_SCALE] * (shape[axis] if type_name == "int8" else 1)
         zero = 128 if type_name == "uint8" else 0
         quantization = {2: Numbers("f", scales), 3: Numbers("q", [zero] * len(scales)), 6: Scalar("i", axis)}
-        return self._add(shape, type_name, _repeat(_noise("int8"), size), quantization)
+        return self._add(shape, type_name, _repeated("int8", size), quantization)
 
     def bias(self, channels: int, type_name: str) -> int:
         """Add the bias that belongs to such weights: float32, or int32 with the product of both scales."""
-        if type_name == "float32":
-            return self._add([channels], type_name, bytes(4 * channels), {})
+        if type_name in {"float32", "dynamic"}:
+            return self._add([channels], "float32", bytes(4 * channels), {})
         scales = [SCALE * WEIGHT_SCALE] * (channels if type_name == "int8" else 1)
         quantization = {2: Numbers("f", scales), 3: Numbers("q", [0] * len(scales))}
         return self._add([channels], "int32", bytes(4 * channels), quantization)
@@ -102,7 +107,9 @@ class ModelWriter:
             codes.append({0: Scalar("b", min(number, 127)), 2: Scalar("i", version), 3: Scalar("i", number)})
         return write({0: Scalar("I", 3), 1: codes, 2: [graph], 3: "probe", 4: self._buffers}, b"TFL3")
 
-    def _add(self, shape: Sequence[int], type_name: str, content: bytes | None, quantization: Fields) -> int:
+    def _add(
+        self, shape: Sequence[int], type_name: str, content: bytes | memoryview | None, quantization: Fields
+    ) -> int:
         buffer = 0
         if content is not None:
             buffer = len(self._buffers)
@@ -124,5 +131,12 @@ def _noise(type_name: str) -> bytes:
     return random.integers(-100, 100, 4 * _NOISE, np.int8).tobytes()
 
 
-def _repeat(noise: bytes, size: int) -> bytes:
-    return (noise * (size // len(noise) + 1))[:size]
+@cache
+def _long_noise(type_name: str, times: int) -> memoryview:
+    return memoryview(_noise(type_name) * times)
+
+
+def _repeated(type_name: str, size: int) -> memoryview:
+    """Return so many bytes of noise, a view: many networks are kept, and all weights share a few buffers."""
+    times = -(-size // len(_noise(type_name)))
+    return _long_noise(type_name, 1 << (times - 1).bit_length())[:size]

@@ -7,22 +7,34 @@ Their sizes are drawn at random (seeded); they are of no family of published net
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import Final
 
 from edge_runtime.analysis.calibration import wiring as make
+from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
 _WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-NETWORKS: Final = 100
+_PATTERNS: Final = 80
+_MIXTURES: Final = 200
+NETWORKS: Final = _PATTERNS + _MIXTURES
 _MOST_MACS: Final = 150_000_000
 _TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
 _DENSE_WIDTHS: Final = ((16, 32, 64), (32, 64, 128, 256), (64, 128, 256, 512))
 _HEAVY_WIDTHS: Final = ((256, 512, 768), (512, 1024), (768, 1024, 1536))
 
 
-def networks(count: int = NETWORKS) -> Iterator[Network]:
-    """Yield networks of all kinds in turn, and of every element type."""
+def networks() -> Iterator[Network]:
+    """Yield networks of all kinds in turn and of every element type, and mixtures between them."""
+    mixed, share = mixtures(_MIXTURES), _MIXTURES / _PATTERNS
+    for number, network in enumerate(patterns(_PATTERNS)):
+        yield network
+        yield from islice(mixed, int((number + 1) * share) - int(number * share))
+
+
+def patterns(count: int) -> Iterator[Network]:
+    """Yield networks that each follow one pattern."""
     random = Random(11)  # noqa: S311 - the same networks on every device
     kinds = list(_KINDS.items())
     for number in range(count):

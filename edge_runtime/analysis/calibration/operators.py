@@ -1,6 +1,7 @@
 """Models of one operator, by the sizes of the work: what calibration times.
 
-Each function returns a ``.tflite``. ``type_name`` is float32, int8 or uint8; pictures are NHWC with batch 1.
+Each function returns a ``.tflite``. ``type_name`` is float32, int8, uint8 or, where there are weights, dynamic: float32
+with weights of 8 bits. Pictures are NHWC with batch 1.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ def convolution(
     weights = writer.weights([width, *window, depth // groups], type_name)
     made = writer.tensor([1, side, side, width], type_name)
     options = (1, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride)})
-    writer.operator("CONV_2D", [fed, weights, writer.bias(width, type_name)], [made], options, version=3)
+    version = 5 if type_name == "dynamic" else 3
+    writer.operator("CONV_2D", [fed, weights, writer.bias(width, type_name)], [made], options, version=version)
     return writer.model([fed], [made])
 
 
@@ -40,7 +42,8 @@ def depthwise(type_name: str, side: int, channels: int, *, window: int = 3, stri
     weights = writer.weights([1, window, window, channels], type_name, axis=3)
     made = writer.tensor([1, side, side, channels], type_name)
     options = (2, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("i", 1)})
-    writer.operator("DEPTHWISE_CONV_2D", [fed, weights, writer.bias(channels, type_name)], [made], options, version=3)
+    inputs, version = [fed, weights, writer.bias(channels, type_name)], 6 if type_name == "dynamic" else 3
+    writer.operator("DEPTHWISE_CONV_2D", inputs, [made], options, version=version)
     return writer.model([fed], [made])
 
 
@@ -64,7 +67,10 @@ def fully_connected(type_name: str, rows: int, inputs: int, units: int) -> bytes
     weights = writer.weights([units, inputs], type_name)
     made = writer.tensor([rows, units], type_name)
     # Version 4 has quantised weights per tensor, which converters choose for int8; later ones per channel as well.
-    writer.operator("FULLY_CONNECTED", [fed, weights, writer.bias(units, type_name)], [made], (8, {}), version=4)
+    dynamic = type_name == "dynamic"
+    options, version = (8, {3: Scalar("B", True)} if dynamic else {}), 12 if dynamic else 4
+    fed_with = [fed, weights, writer.bias(units, type_name)]
+    writer.operator("FULLY_CONNECTED", fed_with, [made], options, version=version)
     return writer.model([fed], [made])
 
 

@@ -4,7 +4,7 @@ The order is such that however early the time runs out, every kind of operator h
 times the same operators.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log2, prod
@@ -52,9 +52,14 @@ class Probe:
 
 
 def all_probes() -> list[Probe]:
-    """Return every probe, the kinds taking turns in proportion to their number."""
+    """Return every probe."""
+    return [*_weighted(), *_values()]
+
+
+def in_turns(probes: Sequence[Probe]) -> list[Probe]:
+    """Return them with the kinds taking turns in proportion to their number."""
     groups: dict[str, list[Probe]] = {}
-    for probe in [*_weighted(), *_values()]:
+    for probe in probes:
         groups.setdefault(probe.group, []).append(probe)
     placed = [
         ((number + 0.5) / len(members), name, probe)
@@ -74,10 +79,19 @@ def _weighted() -> Iterator[Probe]:
         yield from _single(random, type_name, int(28 * share))
         yield from _depthwise(random, type_name, int(80 * share))
         yield from _dense(random, type_name, int(84 * share))
+    yield from _dynamic(random, 0.35)
     yield from _recurrent(random, 12)
     for type_name in MAIN_TYPES:
         yield from _transposed(random, type_name, 40)
         yield from _products(random, type_name, 16)
+
+
+def _dynamic(random: Random, share: float) -> Iterator[Probe]:
+    """Yield operators in float32 whose weights have 8 bits."""
+    yield from _pointwise(random, "dynamic", int(150 * share))
+    yield from _windowed(random, "dynamic", int(180 * share))
+    yield from _depthwise(random, "dynamic", int(80 * share))
+    yield from _dense(random, "dynamic", int(84 * share))
 
 
 def _pointwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
@@ -266,6 +280,9 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
     if side < 80:
         for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
             yield Probe(f"{name} {type_name}", partial(make.resized, name, type_name, side, channels // 4, 2))
+        small, large = [1, side, side, channels // 4], [1, 2 * side, 2 * side, channels // 4]
+        tile = partial(make.with_integers, "TILE", type_name, small, large, [[1, 2, 2, 1]], version=1)
+        yield Probe(f"TILE {type_name}", tile)
     yield Probe(f"ARG_MAX {type_name}", partial(make.arg_max, type_name, shape))
 
 

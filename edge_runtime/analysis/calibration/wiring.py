@@ -40,7 +40,8 @@ class Alone:
 class Network:
     """A network, each of its operators, and of what kind it is."""
 
-    content: bytes
+    make: Callable[[], bytes]
+    """Returns it as a model, written anew: many networks are kept, and their weights would fill a small memory."""
     parts: tuple[Alone, ...]
     kind: str
 
@@ -50,6 +51,8 @@ class Wiring:
 
     def __init__(self, type_name: str, kind: str) -> None:
         self._writer, self.type, self._kind = ModelWriter(), type_name, kind
+        self.most_macs = 0
+        """What one operator may have; for who draws networks at random."""
         self._parts: list[Alone] = []
         self._fed: list[int] = []
 
@@ -78,8 +81,8 @@ class Wiring:
 
     def finished(self, *ends: Value) -> Network:
         """Return the network with these outputs."""
-        content = self._writer.model(self._fed, [end.number for end in ends])
-        return Network(content, tuple(self._parts), self._kind)
+        make = partial(self._writer.model, self._fed, [end.number for end in ends])
+        return Network(make, tuple(self._parts), self._kind)
 
 
 def _alone(step: Step, type_name: str, shapes: Sequence[tuple[tuple[int, ...], tuple[float, int]]]) -> bytes:
@@ -101,11 +104,29 @@ def _version(type_name: str, eight_bit: int = 2) -> int:
 
 
 def convolution(
-    channels: int, window: int, stride: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]
+    channels: int, window: int | tuple[int, int], stride: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]
 ) -> tuple[Value, ...]:
     """CONV_2D with a fused ReLU; the first three are bound with ``partial``, as in all steps."""
+    return _convolved(channels, window, stride, 1, writer, type_name, fed)
+
+
+def grouped(groups: int, window: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
+    """CONV_2D in groups of channels, as many channels out as in."""
+    return _convolved(fed[0].shape[-1], window, 1, groups, writer, type_name, fed)
+
+
+def _convolved(
+    channels: int,
+    window: int | tuple[int, int],
+    stride: int,
+    groups: int,
+    writer: ModelWriter,
+    type_name: str,
+    fed: Sequence[Value],
+) -> tuple[Value, ...]:
     _, height, width, depth = fed[0].shape
-    weights = writer.weights([channels, window, window, depth], type_name)
+    sides = (window, window) if isinstance(window, int) else window
+    weights = writer.weights([channels, *sides, depth // groups], type_name)
     made = _tensor(writer, type_name, (1, -(-height // stride), -(-width // stride), channels))
     fields = {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("b", 1)}
     inputs = [fed[0].number, weights, writer.bias(channels, type_name)]
@@ -221,10 +242,43 @@ def product(writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[
     return (made,)
 
 
-def pooled(writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
-    """MAX_POOL_2D that halves a picture."""
+def pooled(
+    writer: ModelWriter,
+    type_name: str,
+    fed: Sequence[Value],
+    *,
+    name: str = "MAX_POOL_2D",
+    window: int = 2,
+    stride: int = 2,
+) -> tuple[Value, ...]:
+    """MAX_POOL_2D or AVERAGE_POOL_2D."""
     _, height, width, channels = fed[0].shape
-    made = _tensor(writer, type_name, (1, height // 2, width // 2, channels))
-    fields: Fields = {0: Scalar("b", 1)} | {number: Scalar("i", 2) for number in (1, 2, 3, 4)}
-    writer.operator("MAX_POOL_2D", [fed[0].number], [made.number], (5, fields), version=_version(type_name))
+    made = _tensor(writer, type_name, (1, -(-height // stride), -(-width // stride), channels), fed[0].quantization)
+    fields: Fields = {0: Scalar("b", 0)} | {
+        number: Scalar("i", value) for number, value in ((1, stride), (2, stride), (3, window), (4, window))
+    }
+    writer.operator(name, [fed[0].number], [made.number], (5, fields), version=_version(type_name))
+    return (made,)
+
+
+def enlarged(name: str, writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
+    """RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR to twice the sides."""
+    _, height, width, channels = fed[0].shape
+    made = _tensor(writer, type_name, (1, 2 * height, 2 * width, channels), fed[0].quantization)
+    options = (15, {3: Scalar("B", True)}) if name == "RESIZE_BILINEAR" else (74, {1: Scalar("B", True)})
+    inputs = [fed[0].number, writer.integers([2 * height, 2 * width])]
+    writer.operator(name, inputs, [made.number], options, version=3)
+    return (made,)
+
+
+def transposed(
+    channels: int, window: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]
+) -> tuple[Value, ...]:
+    """TRANSPOSE_CONV to twice the sides."""
+    _, height, width, depth = fed[0].shape
+    large = (1, 2 * height, 2 * width, channels)
+    weights, made = writer.weights([channels, window, window, depth], type_name), _tensor(writer, type_name, large)
+    options = (49, {0: Scalar("b", 0), 1: Scalar("i", 2), 2: Scalar("i", 2)})
+    inputs = [writer.integers(large), weights, fed[0].number, writer.bias(channels, type_name)]
+    writer.operator("TRANSPOSE_CONV", inputs, [made.number], options, version=3)
     return (made,)
