@@ -10,8 +10,8 @@ A round times every model once with each number of threads: the shortest of the 
 that fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least.
 With ``--device`` the reference operators of that profile are timed beside every model, and ``report --same-minute``
 compares with what the model would have taken at the pace of the calibration. What counts is the shortest over all
-rounds, at one pace the median of them; the noise is how far that of the even rounds is from that of the odd ones. Models are those of the index
-that build_latency_models.py writes, or all of a folder without one.
+rounds, at one pace the median of them; the noise is how far that of the even rounds is from that of the odd ones.
+Models are those of the index that build_latency_models.py writes, or all of a folder without one.
 """
 
 from __future__ import annotations

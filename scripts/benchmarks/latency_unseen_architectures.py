@@ -223,7 +223,7 @@ def res_2_net(side: int, widths: list[int]) -> Build:
         fed = picture(side)
         x = conv(conv(fed, 32, 3, 2), 32)
         for width in widths:
-            x = layers.AveragePooling2D()(block(block(x, width), width))
+            x = layers.AveragePooling2D(2)(block(block(x, width), width))
         return keras.Model(fed, pooled(x))
 
     return build
