@@ -30,7 +30,8 @@ _RECURRENT: Final = frozenset(
 class Descriptor:
     """A kernel by name, and the sizes it loops over.
 
-    Rows (pixels), outputs, depth, window for products of matrices; rows, values in a row, window for everything else.
+    Rows (pixels), outputs, depth, window for products of matrices; rows, values in a row, window for everything else:
+    of what joins and cuts the number of pieces, of what is turned about how many values lie in a row then.
     """
 
     kernel: str
@@ -138,14 +139,19 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
         last = bool(result.shape) and result.elements * fed.shape[-1] == fed.elements
         kept = result.elements != 1 and result.elements % fed.shape[-1] == 0
         return ("last" if last and not kept else "space"), (larger.elements // max(inner, 1), inner, 1)
+    pieces = 1
     if node.name in _COPIED_PARTS:
         inner = _behind(node.options.axis, larger) if node.name == "CONCATENATION" else inner
+        pieces = max(len(node.outputs), sum(not graph.constant[index] for index in node.inputs if index >= 0))
+    elif node.name == "RESHAPE":
+        # Copied in one piece, whatever its shape.
+        return "", (1, larger.elements, 1)
     elif node.name in _CUTTING and fed is not None:
         inner = _run(fed, result)
     elif node.name == "TRANSPOSE" and fed is not None and fed.shape and result.shape:
         variant = "rows" if result.shape[-1] == fed.shape[-1] else "last"
-        return variant, (larger.elements // max(inner, 1), inner, 1)
-    return "", (larger.elements // max(inner, 1), inner, 1)
+        return variant, (larger.elements // max(inner, 1), inner, 1 if variant == "rows" else result.shape[-1])
+    return "", (larger.elements // max(inner, 1), inner, pieces)
 
 
 def _binary(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, ...]]:

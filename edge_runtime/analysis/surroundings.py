@@ -29,7 +29,7 @@ from edge_runtime.analysis.xnnpack import Delegation
 
 _LARGEST: Final = 1e12
 _LARGEST_ERROR: Final = 3.0
-FEATURES: Final = 11
+FEATURES: Final = 13
 _DECIMAL: Final = r"-?\d{1,3}(?:\.\d{1,2})? "
 _CENTRES: Final = re.compile(rf"(?:(?:{_DECIMAL}){{{FEATURES}}}-?\d{{1,9}}\.\d{{6}}\n){{0,300}}")
 SHARE_US: Final = 0.3
@@ -38,8 +38,14 @@ _LEAST_SHARE: Final = 0.12
 """Of what an inference costs: the smallest operator takes so much in a network (seen on x86-64)."""
 _KINDS: Final = {
     "CONV_2D": 0, "TRANSPOSE_CONV": 0, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 2, "BATCH_MATMUL": 2,
+    "CONCATENATION": 4, "SPLIT": 4, "SPLIT_V": 4, "SLICE": 4, "STRIDED_SLICE": 4, "TRANSPOSE": 4, "PAD": 4, "PADV2": 4,
+    "PACK": 4, "UNPACK": 4, "GATHER": 4, "TILE": 4, "SPACE_TO_DEPTH": 4, "DEPTH_TO_SPACE": 4, "RESHAPE": 4,
+    "MAX_POOL_2D": 5, "AVERAGE_POOL_2D": 5, "MEAN": 5, "SUM": 5, "REDUCE_MAX": 5, "SOFTMAX": 5,
+    "RESIZE_BILINEAR": 5, "RESIZE_NEAREST_NEIGHBOR": 5,
 }  # fmt: skip
-_OTHERS: Final = 3
+"""Products, depthwise ones, dense ones, those of each value by itself (3), what moves values, what looks at many."""
+_VALUES: Final = 3
+_LAST_KIND: Final = 5
 # How many doublings of a size being of another kind, type or runner counts as.
 _APART_KIND, _APART_TYPE, _APART_RUNNER = 4.0, 3.0, 6.0
 # Bytes added before logarithms are taken: nobody tells 10 bytes of weights from 20.
@@ -245,7 +251,7 @@ def features(around: Surroundings, alone_us: Floats, caches: Caches) -> Floats:
     ]
     kinds = [
         [_APART_RUNNER * (not part.delegated), _APART_TYPE * part.real]
-        + [_APART_KIND * (part.kind == kind) for kind in range(_OTHERS + 1)]
+        + [_APART_KIND * (part.kind == kind) for kind in range(_LAST_KIND + 1)]
         for part in parts
     ]
     return np.column_stack([np.log2(np.maximum(alone_us, 0.01)), np.log2(np.array(sizes, np.float64)), np.array(kinds)])
@@ -263,7 +269,7 @@ def surroundings_of(graph: Graph, taken: Delegation, *, fused: frozenset[int] = 
         result = graph.result(node)
         parts.append(
             Part(
-                kind=_KINDS.get(node.name, _OTHERS),
+                kind=_KINDS.get(node.name, _VALUES),
                 real=result is not None and result.type.name.startswith("float"),
                 delegated=taken.segment[node.index] is not None,
                 once=0 < cost.macs <= cost.parameters,

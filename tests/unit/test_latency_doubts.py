@@ -100,7 +100,7 @@ def test_only_chains_that_the_memory_allows_are_timed() -> None:
 
 def test_a_chain_has_weights_of_its_own_for_every_layer() -> None:
     network = chain(3, side=5, channels=64)
-    graph = build_graph(parse_model(network.content, "chain"))
+    graph = build_graph(parse_model(network.make(), "chain"))
     assert len({node.inputs[1] for node in graph.nodes}) == 3
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from math import exp, log
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 from edge_runtime.analysis.calibration.context import Described, Whole, describe_graph
 from edge_runtime.analysis.calibration.networks import NETWORKS, networks
@@ -18,8 +18,18 @@ from edge_runtime.model_file import parse_model
 
 _SMALL: Final = frozenset({"dense", "tiny", "steps", "rows"})
 """Kinds of networks whose operators are smaller than those that are timed anyway."""
+_MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "enlarged"})
+"""Steps that are of all shapes in networks."""
+_MOST_ALIKE: Final = 110
+"""Probes of one step."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""
+
+
+def _some(probes: list[Probe]) -> list[Probe]:
+    """Return ``_MOST_ALIKE`` of them at most, spread evenly."""
+    step = -(-len(probes) // _MOST_ALIKE)
+    return probes[::step]
 
 
 class NetworkTimer:
@@ -35,9 +45,13 @@ class NetworkTimer:
         self._left_out: set[int] = set()
 
     def probes(self) -> list[Probe]:
-        """Return the operators of the smallest networks, each once."""
-        parts = {part.key: part for network, _ in self._networks if network.kind in _SMALL for part in network.parts}
-        return [Probe("part", part.make) for part in parts.values()]
+        """Return the operators of the smallest networks, and of all what moves values about, each once."""
+        chosen: dict[str, dict[tuple[Any, ...], Probe]] = {}
+        for network, _ in self._networks:
+            for part in network.parts:
+                if network.kind in _SMALL or part.step in _MOVING:
+                    chosen.setdefault(part.step, {})[part.key] = Probe(f"part {part.step}", part.make)
+        return [probe for alike in chosen.values() for probe in _some(list(alike.values()))]
 
     def wholes(self, alone: Alone) -> list[Whole]:
         """Return every network that was timed; the mean of its times, which is disturbed less than one of them."""

@@ -25,7 +25,7 @@ REFERENCES: Final[tuple[Callable[[], bytes], ...]] = (
 """Of every kind that networks spend their time in; 20 to 200 us each on a fast core."""
 LOOK_S: Final = 0.004
 """For one reference in one look."""
-EVERY_S: Final = 0.3
+EVERY_S: Final = 0.5
 RECENT: Final = 5
 """Looks of which the median counts: one that was disturbed does not."""
 

@@ -32,6 +32,8 @@ class Alone:
     """One operator of a network. ``key`` is the same for operators that do the same work."""
 
     key: tuple[Any, ...]
+    step: str
+    """The name of the function that adds it."""
     make: Callable[[], bytes]
     """Returns it as a model of its own."""
 
@@ -75,8 +77,9 @@ class Wiring:
         """Add an operator and return all its results."""
         made = step(self._writer, self.type, fed)
         shapes = [(value.shape, value.quantization) for value in fed]
-        described = (step.func.__name__, *step.args, *step.keywords.values()) if isinstance(step, partial) else (step,)
-        self._parts.append(Alone((self.type, *described, *shapes), partial(_alone, step, self.type, shapes)))
+        bound = (*step.args, *step.keywords.values()) if isinstance(step, partial) else ()
+        name = (step.func if isinstance(step, partial) else step).__name__
+        self._parts.append(Alone((self.type, name, *bound, *shapes), name, partial(_alone, step, self.type, shapes)))
         return made
 
     def finished(self, *ends: Value) -> Network:
