@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build the networks of latency_*architectures.py as float32 and int8 ``.tflite``, each in a child process.
 
-Those of the last set also with weights of 8 bits only.
+Those of the set ``unseen`` also with weights of 8 bits only.
 Needs TensorFlow (the extra ``[convert]``). Weights are random; calibration is noise: for timing that is enough. Written
 into ``--into`` (default ``~/.cache/edge-infer/latency-models``), with an ``index.json`` of name, family, set and type;
 what is there already is kept. A network that a converter cannot turn into int8 is listed as such.
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-infer" / "latency-models"
-SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW"), "fresh": ("FRESH",), "unseen": ("UNSEEN",)}
-MODULES = {"FRESH": "latency_fresh_architectures", "UNSEEN": "latency_unseen_architectures"}
-NEW_FAMILIES = frozenset({"BLIND_NEW", "FRESH", "UNSEEN"})
+SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW")}
+SETS |= {"fresh": ("FRESH",), "unseen": ("UNSEEN",), "last": ("LAST",)}
+MODULES = {name: f"latency_{name.lower()}_architectures" for name in ("FRESH", "UNSEEN", "LAST")}
+NEW_FAMILIES = frozenset({"BLIND_NEW", *MODULES})
 LONGEST_S = 1800
 SAMPLES = 4
 
