@@ -4,7 +4,8 @@
     scripts/soak --minutes 10 --trace         where memory goes, by the line that asked for it (slower)
 
 JPEG frames from memory at ``--rate`` a second (0: as fast as they are taken), every prediction published at QoS 1 to a
-mosquitto and written to ``--jsonl``. ``--outage-every`` takes the broker away for 5 s now and then. Every 5 s the
+mosquitto and written to ``--jsonl``. At the very beginning the broker is away for 5 s: what an outage needs stays, and
+would else come at the first hiccup of the machine. ``--outage-every`` takes it away again now and then. Every 5 s the
 process is looked at from outside (proc(5)). The first tenth, in which pools fill, is left out. Exit status 1 when
 something grows: for threads, descriptors and the state directory any slope whose interval lies above 0, for memory one
 whose interval lies above ``--allowed-kib-per-hour``.
@@ -54,7 +55,7 @@ def sample(daemon: stand.Daemon, broker: Any, state: Path, args: argparse.Namesp
     """Look every 5 s until the time is over."""
     samples: list[dict[str, float]] = []
     began_s = time.monotonic()
-    outage_at_s = began_s + (args.outage_every or float("inf"))
+    outage_at_s = began_s
     while (now_s := time.monotonic()) - began_s < args.minutes * 60:
         if not daemon.running:
             raise stand.StandError(f"the daemon ended by itself; see {daemon.log}")
@@ -62,7 +63,7 @@ def sample(daemon: stand.Daemon, broker: Any, state: Path, args: argparse.Namesp
             broker.stop()
             time.sleep(OUTAGE_S)
             broker.start()
-            outage_at_s = now_s + args.outage_every
+            outage_at_s = now_s + (args.outage_every or float("inf"))
         with contextlib.suppress(FileNotFoundError):  # an outbox that is removed meanwhile
             samples.append({"s": time.monotonic() - began_s, **look_at(daemon.pid, state)})
         time.sleep(SAMPLE_S)
