@@ -1,6 +1,6 @@
 """Pictures with labelled boxes: YOLO text files beside pictures, or a COCO JSON file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from converters.sample_pool import Feeder, Pool, with_targets
 from edge_runtime.errors import UsageError
 from edge_runtime.postprocess.factory import build
 from edge_runtime.sources.images import PICTURE_SUFFIXES
-from edge_runtime.types import Detections, Frame, ModelSpec, Prepared
+from edge_runtime.types import Detections, Frame, ModelSpec, Prepared, Transform
 
 Array = NDArray[Any]
-_LOWEST_SCORE = 0.01
+LOWEST_SCORE = 0.01
 """Boxes below it are not counted; precision at high recall needs those that a device would not show."""
 
 
@@ -72,11 +72,18 @@ def found_boxes(
     spec: ModelSpec, feeder: Feeder, pictures: Sequence[LabelledPicture], outputs: Sequence[Array]
 ) -> list[Boxes]:
     """Return what the device's own postprocessing finds in each picture; ``outputs`` (n, ...) are the model's."""
-    postprocess = build(spec, top_k=None, score_threshold=_LOWEST_SCORE)
+    transforms = (feeder.transform_of(picture.path) for picture in pictures)
+    return boxes_of(spec, transforms, outputs, score_threshold=LOWEST_SCORE)
+
+
+def boxes_of(
+    spec: ModelSpec, transforms: Iterable[Transform], outputs: Sequence[Array], *, score_threshold: float
+) -> list[Boxes]:
+    """Return the boxes of each sample, as fractions of the frame that its transform leads back to."""
+    postprocess = build(spec, top_k=None, score_threshold=score_threshold)
     found = []
-    for number, picture in enumerate(pictures):
+    for number, transform in enumerate(transforms):
         rows = [np.asarray(output[number], np.float32)[None] for output in outputs]
-        transform = feeder.transform_of(picture.path)
         prepared = Prepared(Frame(b"", "picture", "samples", 0, 0, 0), (), transform, 0, 0)
         result = postprocess(rows, prepared)
         assert isinstance(result, Detections)

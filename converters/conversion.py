@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from converters import artifact, calibration, disk, edgetpu, handover, older_runtime, preprocessing
+from converters import artifact, calibration, disk, edgetpu, handover, older_runtime, own_boxes, preprocessing
 from converters.arrays import Array
 from converters.box_labels import found_boxes
 from converters.calibration import Plan
@@ -29,7 +29,7 @@ from converters.source_kind import source_kind
 from converters.stages import Judged, Source
 from converters.tensor_model import feeder
 from edge_runtime.errors import EdgeRuntimeError, ModelError
-from edge_runtime.model_file import parse_model, read_model
+from edge_runtime.model_file import ModelFile, parse_model, read_model
 
 _NAMED_AT_MOST: Final = 3
 _TOLD_APART_BITS: Final = 0.2
@@ -119,9 +119,7 @@ class _Conversion:
         judged: Judged | None = None
         with Quantization(
             self._options,
-            source=source.path,
-            plan=source.plan,
-            classifier=source.classifier,
+            source=source,
             folder=self._folder,
             litert=self._litert,
             progress=self._progress,
@@ -184,15 +182,7 @@ class _Conversion:
 
     def _result(self, source: Source, network: bytes, judged: Judged) -> ConversionResult:
         options, verdict = self._options, judged.verdict
-        parsed = parse_model(network, "the artifact")
-        in_float = artifact.float_operators(parsed)
-        if options.quantize in CALIBRATED and in_float:
-            places = ", ".join(repr(name) for name in in_float[:_NAMED_AT_MOST])
-            share = f"{len(in_float)} of {len(parsed.operators)} operators"
-            self._warnings.append(f"{share} still compute in float, which is slower: {places}")
-        self._warnings += verdict.doubts
-        if verdict.class_entropy_bits is not None and verdict.class_entropy_bits < _TOLD_APART_BITS:
-            self._warnings.append("the float model gives nearly always the same class: the agreement says little")
+        in_float = self._warned(parse_model(network, "the artifact"), judged)
         return ConversionResult(
             output=options.output,
             sha256="",
@@ -207,7 +197,7 @@ class _Conversion:
             verdict=verdict,
             float_sqnr_db=source.sqnr_db,
             calibration=_seen(source.plan, judged.clipped),
-            float_operators=len(in_float),
+            float_operators=in_float,
             steps=(*self._steps, self._litert.report),
             warnings=tuple(self._warnings),
             older_runtime=judged.older_runtime,
@@ -215,6 +205,21 @@ class _Conversion:
             layer_errors=judged.layer_errors,
             candidates=judged.candidates,
         )
+
+    def _warned(self, network: ModelFile, judged: Judged) -> int:
+        """Add what to warn of; return how many operators compute in float."""
+        verdict, in_float = judged.verdict, artifact.float_operators(network)
+        if self._options.quantize in CALIBRATED and in_float:
+            places = ", ".join(repr(name) for name in in_float[:_NAMED_AT_MOST])
+            share = f"{len(in_float)} of {len(network.operators)} operators"
+            self._warnings.append(f"{share} still compute in float, which is slower: {places}")
+        self._warnings += verdict.doubts
+        if verdict.class_entropy_bits is not None and verdict.class_entropy_bits < _TOLD_APART_BITS:
+            self._warnings.append("the float model gives nearly always the same class: the agreement says little")
+        chosen = next((one for one in judged.candidates if one.chosen), None)
+        if chosen is not None and chosen.precision is not None and verdict.precision is None:
+            self._warnings += own_boxes.doubt(chosen.precision)
+        return len(in_float)
 
 
 def _seen(plan: Plan, clipped: float) -> Calibration | None:

@@ -12,17 +12,19 @@ import msgspec
 
 from converters.arrays import Array
 from converters.artifact import int8_macs
-from converters.calibration import Plan
 from converters.child import Child, StepReport
 from converters.gate import LOWEST_SQNR_DB, Verdict, judge
 from converters.litert import LiteRt
 from converters.options import CALIBRATED, Options
+from converters.own_boxes import LARGEST_MOVE, OwnBoxes, moved
 from converters.progress import Progress
 from converters.rescue.ladder import climb
 from converters.rescue.ranges import RANGE_METHODS, RangeMethod
 from converters.rescue.recipe import Candidate, LayerError, Recipe, TensorRange
+from converters.stages import Source
 from edge_runtime.errors import EngineError, ModelError
 from edge_runtime.model_file import read_model
+from edge_runtime.types import ImageInput
 
 _LEAST_TRIED: Final = 4
 """Calibration samples without which nothing is compared before the verdict: the usual ranges are taken."""
@@ -44,21 +46,21 @@ class Quantization:
         self,
         options: Options,
         *,
-        source: Path,
-        plan: Plan,
-        classifier: bool,
+        source: Source,
         folder: Path,
         litert: LiteRt,
         progress: Progress,
     ) -> None:
         self._options = options
-        self._source = source
-        self._plan = plan
-        self._classifier = classifier
+        self._source = source.path
+        self._spec = source.spec
+        self._plan = source.plan
+        self._classifier = source.classifier
         self._folder = folder
         self._progress = progress
         self._stack = ExitStack()
         self._right: Callable[[], list[Array]] = list
+        self._own_boxes: Callable[[], OwnBoxes | None] = lambda: None
         self._attempts: dict[Recipe, Attempt] = {}
         self._title = f"quantising ({options.quantize})"
         counted = lambda done, total: progress(self._title, done, total)  # noqa: E731
@@ -96,11 +98,15 @@ class Quantization:
             return
         wait = self._litert.begin(self._source, trial.path, stem="right")  # while the first one is quantised
         self._right = cache(lambda: wait().outputs)
+        if self._spec.task == "detect" and isinstance(self._spec.input, ImageInput):
+            self._own_boxes = cache(lambda: OwnBoxes(self._spec, self._right()))
         spared = trial is not self._plan.calibration
         usual: tuple[RangeMethod, ...] = RANGE_METHODS if spared else ("minmax",)
         methods = usual if self._options.ranges == "auto" else (self._options.ranges,)
         wide = self._options.quantize != "int16x8" and not self._options.edgetpu
-        rungs = climb(self._measured, self._worst_layers, joins=self._joins, methods=methods, wide=wide)
+        rungs = climb(
+            self._measured, self._worst_layers, joins=self._joins, tail=self._tail, methods=methods, wide=wide
+        )
         for number, candidate in enumerate(rungs):
             yield self._attempts[candidate.recipe]
             if number == 0 and self._options.rescue:
@@ -155,13 +161,17 @@ class Quantization:
         assert trial is not None
         try:
             attempt = self._made(recipe)
-            verdict = self._judged(attempt.path)
+            right = self._right()
+            outputs = self._litert.run(attempt.path, trial.path, stem="tried").outputs
+            verdict = self._judged(right, outputs)
         except (ModelError, EngineError) as error:
             if not self._attempts or recipe == Recipe():
                 raise
             unusable = Candidate(recipe, 0, 0.0, trial.count, -200.0, None, None, (f"does not run: {_reason(error)}",))
             self._attempts[recipe] = Attempt(self._source, candidate=unusable)
             return unusable
+        own = self._own_boxes()
+        boxes = own.compare(outputs) if own is not None and own.count else None
         candidate = Candidate(
             recipe=recipe,
             size_bytes=attempt.path.stat().st_size,
@@ -170,30 +180,32 @@ class Quantization:
             sqnr_db=verdict.sqnr_db,
             agreement=verdict.agreement,
             accuracy=verdict.accuracy.after if verdict.accuracy else None,
-            failures=verdict.failures,
+            failures=verdict.failures + (moved(boxes) if boxes else ()),
             doubts=verdict.doubts,
             scores_db=verdict.scores_db,
+            precision=boxes.after if boxes else None,
         )
         self._attempts[recipe] = replace(attempt, candidate=candidate)
         return candidate
 
-    def _judged(self, path: Path) -> Verdict:
+    def _judged(self, right: list[Array], outputs: list[Array]) -> Verdict:
         assert self._plan.trial is not None
-        right = self._right()
         names = [f"{number}" for number in range(len(right))]
         targets = self._plan.trial.targets if self._classifier else None
-        return judge(names, right, self._run(path), classifier=self._classifier, targets=targets)
-
-    def _run(self, path: Path) -> list[Array]:
-        assert self._plan.trial is not None
-        return self._litert.run(path, self._plan.trial.path, stem="tried").outputs
+        return judge(names, right, outputs, classifier=self._classifier, targets=targets)
 
     def _joins(self, candidate: Candidate) -> list[str]:
-        if candidate.scores_db is None or candidate.scores_db >= LOWEST_SQNR_DB:
-            return []
+        lost = candidate.scores_db is not None and candidate.scores_db < LOWEST_SQNR_DB
+        return self._layers("joins") if lost else []
+
+    def _tail(self, candidate: Candidate) -> list[str]:
+        lost = candidate.precision is not None and candidate.precision < 1.0 - LARGEST_MOVE
+        return self._layers("decoding") if lost else []
+
+    def _layers(self, kind: str) -> list[str]:
         seen = self._plan.calibration
         assert seen is not None
-        reply = self._quantizer.call("joins", source=str(self._source), samples=str(seen.path))
+        reply = self._quantizer.call(kind, source=str(self._source), samples=str(seen.path))
         return [str(name) for name in reply["layers"]]
 
     def _worst_layers(self, recipe: Recipe) -> list[str]:

@@ -88,6 +88,7 @@ def _tried(result: ConversionResult) -> list[str]:
 def _measured(row: Candidate) -> str:
     same = "" if row.agreement is None else f", same best class {row.agreement:.0%}"
     right = "" if row.accuracy is None else f", right {row.accuracy:.0%}"
+    right += "" if row.precision is None else f", own boxes kept {row.precision:.0%} (mAP@0.5:0.95)"
     return f"{row.sqnr_db:.1f} dB{same}{right}, {row.size_bytes / 1024:.0f} kB, {row.int8_macs:.0%} of MACs in int8"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 SCENES, SIGHTINGS = 8, 40
-LIGHT, NOISE = 0.04, 0.5
+LIGHT, NOISE = 0.03, 0.3
 """The largest change of brightness, as a share; and the deviation of a pixel's noise, of 255."""
 
 

@@ -135,10 +135,11 @@ def _pareto(rows: Sequence[Candidate]) -> str:
     if not rows:
         return ""
     cells = "".join(f"<tr{' class=chosen' if row.chosen else ''}>{_candidate(row)}</tr>" for row in rows)
+    scored = "boxes kept" if any(row.precision is not None for row in rows) else "accuracy"
     return (
         "<h2>What was tried</h2><p>Each way to quantise, on held-back calibration samples: size, share of the "
         "arithmetic in 8 bits, and what it keeps.</p><div class=scroll><table><tr><th>way<th>size<th>int8 MACs<th>dB"
-        f"<th>same class<th>accuracy<th>{cells}</table></div>"
+        f"<th>same class<th>{scored}<th>{cells}</table></div>"
     )
 
 
@@ -146,7 +147,8 @@ def _candidate(row: Candidate) -> str:
     way = f"<td>{escape(row.recipe.describe())}</td>"
     if not row.size_bytes:
         return f"{way}<td colspan=6>{escape(row.failures[0])}</td>"
-    kept = f"<td>{row.sqnr_db:.1f}</td><td>{_share(row.agreement)}</td><td>{_share(row.accuracy)}</td>"
+    scored = row.accuracy if row.precision is None else row.precision
+    kept = f"<td>{row.sqnr_db:.1f}</td><td>{_share(row.agreement)}</td><td>{_share(scored)}</td>"
     word = "chosen" if row.chosen else "would pass" if row.passed else "fails"
     return f"{way}<td>{_kilobytes(row.size_bytes)}</td><td>{row.int8_macs:.0%}</td>{kept}<td>{word}</td>"
 

@@ -14,7 +14,8 @@ Measure = Callable[[Recipe], Candidate]
 WorstLayers = Callable[[Recipe], Sequence[str]]
 """The layers that cost most when they alone are quantised, the worst first."""
 Joins = Callable[[Candidate], Sequence[str]]
-"""The layers that put scores and boxes into one tensor with one scale, where that is what a candidate lacks."""
+"""The layers that put scores and boxes into one tensor with one scale, or that decode boxes, where a candidate lacks
+just that."""
 
 
 def climb(
@@ -22,13 +23,14 @@ def climb(
     worst_layers: WorstLayers,
     *,
     joins: Joins = lambda _: (),
+    tail: Joins = lambda _: (),
     methods: Sequence[RangeMethod] = RANGE_METHODS,
     wide: bool = True,
 ) -> Iterator[Candidate]:
     """Yield what is worth judging: first the best ranges, biases corrected where it helps, then what passes its trial.
 
     The consumer stops when its own verdict is good. At the end the best of all is yielded once more, passed or not.
-    ``joins`` is asked first what to keep in float, for what no range mends.
+    ``joins`` and ``tail`` are asked first what to keep out of int8, for what no range mends: of scores, and of boxes.
     ``wide`` says whether layers with 16-bit activations are tried.
     """
     tried: list[Candidate] = []
@@ -43,7 +45,11 @@ def climb(
     joined = tuple(joins(best))
     if joined and (apart := trial(replace(best.recipe, in_float=joined))).passed:
         yield apart
-    for free in _equalized(methods, trial, joined):
+    decoding = tuple(tail(best))
+    for recipe in _decoding(best.recipe, decoding, wide=wide):
+        if (decoded := trial(recipe)).passed:
+            yield decoded
+    for free in _equalized(methods, trial, joined or decoding):
         if free.passed:
             yield free
     base = max(tried, key=standing).recipe
@@ -53,9 +59,9 @@ def climb(
     yield max(tried, key=standing)
 
 
-def standing(candidate: Candidate) -> tuple[bool, bool, float]:
-    """Return what candidates are ordered by: passing first, then without a doubt, then the worst output's ratio."""
-    return candidate.passed, not candidate.doubts, candidate.sqnr_db
+def standing(candidate: Candidate) -> tuple[bool, bool, float, float]:
+    """Return what candidates are ordered by: passing, without a doubt, a detector's boxes, the worst output's ratio."""
+    return candidate.passed, not candidate.doubts, candidate.precision or 0.0, candidate.sqnr_db
 
 
 def _equalized(
@@ -66,6 +72,14 @@ def _equalized(
     equalized = max((trial(recipe) for recipe in recipes), key=standing)
     yield equalized
     yield trial(replace(equalized.recipe, bias_corrected=True))
+
+
+def _decoding(base: Recipe, layers: tuple[str, ...], *, wide: bool) -> Iterator[Recipe]:
+    """Return the base with what decodes boxes in 16 bits, then in float; nothing without such layers."""
+    if layers and wide:
+        yield replace(base, wide=layers)
+    if layers:
+        yield replace(base, in_float=layers)
 
 
 def _with_layers(base: Recipe, worst: Sequence[str], *, wide: bool) -> Iterator[Recipe]:

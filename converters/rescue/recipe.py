@@ -48,6 +48,8 @@ class Candidate:
     chosen: bool = False
     scores_db: float | None = None
     """Of a detector's scores alone, where they share a tensor with boxes in pixels; part of ``sqnr_db``."""
+    precision: float | None = None
+    """Of a detector: mAP@0.5:0.95 with the boxes that the float model would show as the truth."""
 
     @property
     def passed(self) -> bool:

@@ -9,10 +9,13 @@ from typing import Final
 
 from converters.comparison import SAME_DB
 from converters.steps import observer
+from edge_runtime import model_file
 from edge_runtime.analysis.operator_names import operator_name
-from edge_runtime.model_file import parse_model
+from edge_runtime.model_file import ModelFile, parse_model
 
 _MOVES: Final = frozenset({"CONCATENATION", "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
+_WEIGHTED: Final = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV"})
+_FEW_WEIGHTS: Final = 256
 _MOST_COMPARED: Final = 8
 """Samples over which activations are compared."""
 
@@ -108,6 +111,33 @@ def joins(content: bytes) -> list[str]:
                 break
             name = maker.inputs[0]
     return found
+
+
+def decoding(content: bytes) -> list[str]:
+    """Return the outputs of the operators between the last layers with weights and the network's outputs.
+
+    There a detector turns offsets into boxes. A layer with few weights belongs to it: a change of coordinates, or the
+    mean over a distribution of offsets.
+    """
+    model = parse_model(content, "the float model")
+    makers = {index: operator for operator in model.operators for index in operator.outputs}
+    found: dict[int, None] = {}
+    waiting = list(model.outputs)
+    while waiting:
+        operator = makers.get(index := waiting.pop())
+        if operator is None or index in found or _weights(model, operator) > _FEW_WEIGHTS:
+            continue
+        found[index] = None
+        waiting += [place for place in operator.inputs if place >= 0]
+    return [model.tensors[operator.outputs[0]].name for operator in model.operators if operator.outputs[0] in found]
+
+
+def _weights(model: ModelFile, operator: model_file.Operator) -> int:
+    """Return how many constant weights an operator multiplies its input by."""
+    if operator_name(operator.code) not in _WEIGHTED:
+        return 0
+    weights = model.tensors[operator.inputs[1]]
+    return math.prod(weights.shape) if model.buffer(weights.buffer) else 0
 
 
 def _growth(operator: Operator, noise: Mapping[str, Noise]) -> float:

@@ -149,6 +149,11 @@ class Session:
         prepared = self._prepare(source, samples, equalized=False, corrected=False)
         return {"layers": layer_noise.joins(prepared.content)}
 
+    def decoding(self, source: str, samples: str) -> dict[str, Any]:
+        """Return ``layers``: what turns the answers of the last layers with weights into the network's outputs."""
+        prepared = self._prepare(source, samples, equalized=False, corrected=False)
+        return {"layers": layer_noise.decoding(prepared.content)}
+
 
 def _recipe(fields: Mapping[str, Any] | None) -> Recipe:
     """Return a recipe from JSON values."""

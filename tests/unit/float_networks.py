@@ -11,7 +11,14 @@ import flatbuffers  # noqa: E402 - comes with LiteRT
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 NONE, RELU, RELU6 = 0, 1, 3
-_CODES = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "FULLY_CONNECTED": 9, "MAX_POOL_2D": 17}
+_CODES = {
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 4,
+    "FULLY_CONNECTED": 9,
+    "LOGISTIC": 14,
+    "MAX_POOL_2D": 17,
+    "BATCH_MATMUL": 126,
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ def _options(part: Part) -> tuple[int, object]:
         dense = schema.FullyConnectedOptionsT()
         dense.fusedActivationFunction = part.activation
         return union.FullyConnectedOptions, dense
+    if part.kind == "LOGISTIC":
+        return union.NONE, None
+    if part.kind == "BATCH_MATMUL":
+        return union.BatchMatMulOptions, schema.BatchMatMulOptionsT()
     if part.kind == "MAX_POOL_2D":
         pool = schema.Pool2DOptionsT()
         pool.strideH = pool.strideW = pool.filterHeight = pool.filterWidth = 1

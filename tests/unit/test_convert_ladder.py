@@ -66,6 +66,22 @@ def test_what_joins_scores_and_boxes_leaves_int8_first_and_stays_out() -> None:
     assert tried[4].in_float == ("join",)
 
 
+def test_what_decodes_boxes_gets_sixteen_bits_and_then_float_before_anything_else() -> None:
+    tried: list[Recipe] = []
+    rungs = climb(measured(lambda recipe: 9.0 + 20.0 * bool(recipe.in_float), tried), worst, tail=lambda _: ["decode"])
+    assert not next(rungs).passed
+    assert next(rungs).recipe.in_float == ("decode",)
+    assert [(one.wide, one.in_float) for one in tried[4:]] == [(("decode",), ()), ((), ("decode",))]
+
+
+def test_of_a_detector_s_candidates_the_one_that_keeps_its_boxes_is_the_best() -> None:
+    def measure(recipe: Recipe) -> Candidate:
+        ratio, kept = {"minmax": (38.0, 0.5), "percentile": (31.0, 0.9), "mse": (36.0, 0.7)}[recipe.ranges]
+        return Candidate(recipe, 1000, 1.0, 20, ratio, None, None, (), precision=kept)
+
+    assert next(climb(measure, refuse)).recipe.ranges == "percentile"
+
+
 def test_layers_are_widened_one_by_one_and_then_put_in_float() -> None:
     tried: list[Recipe] = []
     rungs = climb(measured(lambda recipe: 25.0 if len(recipe.in_float) == 4 else 3.0, tried), worst)

@@ -63,3 +63,15 @@ def test_the_same_network_has_no_noise(samples: Path) -> None:
     noise = layer_noise.measure(network(), network(), samples)
     assert {one.db for one in noise.values()} == {200.0}
     assert {one.share for one in noise.values()} == {0.0}
+
+
+def test_what_decodes_boxes_begins_behind_the_last_layer_with_many_weights() -> None:
+    generator = np.random.default_rng(1)
+    parts = [
+        Part("FULLY_CONNECTED", generator.normal(size=(32, 16)), np.zeros(32)),
+        Part("LOGISTIC"),
+        Part("FULLY_CONNECTED", generator.normal(size=(4, 32)), np.zeros(4)),  # 128 weights: a change of coordinates
+        Part("LOGISTIC"),
+    ]
+    content = chain((1, 16), parts, [(1, 32), (1, 32), (1, 4), (1, 4)])
+    assert layer_noise.decoding(content) == ["out1", "out2", "out3"]

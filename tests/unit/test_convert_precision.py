@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from converters.box_labels import LabelledPicture, found_boxes, open_boxes
+from converters.own_boxes import OwnBoxes, doubt, moved
 from converters.precision import OVERLAPS, Boxes, compare_precision, mean_average_precision, overlaps
 from converters.sample_pool import Feeder
 from edge_runtime.errors import UsageError
@@ -123,3 +124,25 @@ def test_outputs_become_boxes_as_on_the_device(tmp_path: Path) -> None:
     (found,) = found_boxes(spec(), Feeder(spec()), [picture], [output])
     assert found.class_ids[0] == 1
     assert np.allclose(found.boxes[0], [0.4, 0.3, 0.6, 0.7], atol=0.01)
+
+
+def yolo_output(*, shift: float = 0.0, pictures: int = 12) -> list[np.ndarray]:
+    """Two boxes in each picture, of the 20 by 20 input's pixels; the second is too unsure to be shown."""
+    output = np.zeros((pictures, 6, 8), np.float32)
+    output[:, :, 0] = [10.0 + shift, 10.0, 4.0, 8.0, 0.1, 0.9]
+    output[:, :, 1] = [3.0, 3.0, 4.0, 4.0, 0.3, 0.1]
+    return [output]
+
+
+def test_the_float_model_s_own_boxes_are_a_reference_without_labels() -> None:
+    own = OwnBoxes(spec(), yolo_output())
+    assert own.count == 12
+    kept = own.compare(yolo_output())
+    assert kept.after == pytest.approx(1.0)
+    assert moved(kept) == ()
+    lost = own.compare(yolo_output(shift=0.5))
+    assert lost.after_at_half == pytest.approx(1.0)
+    assert lost.after == pytest.approx(0.6)  # 0.78 overlaps: 0.5, 0.55 .. 0.75 of ten
+    assert "60% of the float model's own boxes" in moved(lost)[0]
+    assert doubt(lost.after)
+    assert not doubt(kept.after)
