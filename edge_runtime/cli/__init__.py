@@ -72,6 +72,7 @@ def _run(command: str, words: list[str]) -> int:
     import argparse
     from functools import partial
 
+    _import_msgspec()
     # Without a width argparse imports shutil and what compresses archives, to ask the terminal, for each flag's errors.
     width = None if {"-h", "--help"} & set(words) else 100
     module = importlib.import_module(f"edge_runtime.cli.{COMMANDS[command]}")
@@ -90,6 +91,20 @@ def _run(command: str, words: list[str]) -> int:
     if command not in COLLECTED_LATER:
         gc.enable()
     return int(module.run(arguments))
+
+
+def _import_msgspec() -> None:
+    """Import what every command needs, without ``typing_extensions``: a fifth of the time of a short one.
+
+    Where that is not installed msgspec takes the same from Python's own ``typing``; others may still import it.
+    """
+    if {"msgspec", "typing_extensions"} & sys.modules.keys():
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("msgspec")
+    finally:
+        del sys.modules["typing_extensions"]
 
 
 def overview() -> str:
