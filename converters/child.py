@@ -78,7 +78,6 @@ class Child:
 
     def __enter__(self) -> Self:
         """Start the process."""
-        started_s = time.monotonic()
         reading, writing = os.pipe()
         environment = os.environ | _QUIET
         environment["TMPDIR"] = str(self._folder)  # what a library leaves behind goes with it
@@ -94,7 +93,6 @@ class Child:
             )
         os.close(writing)
         self._replies = os.fdopen(reading, "rb")
-        self._seconds = time.monotonic() - started_s
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -126,7 +124,6 @@ class Child:
 
     def begin(self, method: str, **arguments: Any) -> Callable[[], dict[str, Any]]:
         """Begin a call and return what waits for its end, so that two children can work at once."""
-        started_s = time.monotonic()
         request = msgspec.json.encode({"method": method, "arguments": arguments})
         assert self._process is not None
         assert self._process.stdin is not None
@@ -135,11 +132,11 @@ class Child:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise self._died() from error
-        return lambda: self._end(started_s)
+        return self._end
 
-    def _end(self, started_s: float) -> dict[str, Any]:
+    def _end(self) -> dict[str, Any]:
         reply = self._reply()
-        self._seconds += time.monotonic() - started_s
+        self._seconds += reply["seconds"]
         self._peak_mb = max(self._peak_mb, reply["peak_mb"])
         if "error" in reply:
             raise _rebuilt(reply["error"], self._title, self._folder)
@@ -188,7 +185,9 @@ def _rebuilt(said: Mapping[str, str], title: str, folder: Path) -> EdgeRuntimeEr
 
 def _serve(module: str, descriptor: int) -> None:
     """The child's side: build the session, answer until standard input ends."""
+    started_s = time.monotonic()
     session = importlib.import_module(module).Session()
+    spent_s = time.monotonic() - started_s
     with os.fdopen(descriptor, "wb") as replies:
 
         def send(reply: dict[str, Any]) -> None:
@@ -197,7 +196,10 @@ def _serve(module: str, descriptor: int) -> None:
 
         counting.listen(lambda done, total: send({"counted": [done, total]}))
         for line in sys.stdin.buffer:
-            send(_answer(session, msgspec.json.decode(line)))
+            started_s = time.monotonic()
+            reply = _answer(session, msgspec.json.decode(line))
+            send(reply | {"seconds": spent_s + time.monotonic() - started_s})
+            spent_s = 0.0
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is said and written; to take TensorFlow down piece by piece would be half a second
