@@ -34,7 +34,14 @@ class LiteRt:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End the process."""
-        self._end(kind, error, at)
+        if self._child is not None:
+            self._spent = self.report
+            self._child.__exit__(kind, error, at)
+            self._child = None
+
+    def end(self) -> None:
+        """End the process; another one starts when it is asked again."""
+        self.__exit__(None, None, None)
 
     @property
     def report(self) -> StepReport:
@@ -48,7 +55,7 @@ class LiteRt:
     def begin(self, model: Path, samples: Path, *, stem: str) -> Callable[[], Ran]:
         """Begin a run and return what waits for its end. One at a time."""
         if self._child is None or not self._child.alive:
-            self._end()
+            self.end()
             self._child = Child("tflite_model", folder=self._folder, title=self._spent.name).__enter__()
         folder = str(self._folder)
         wait = self._child.begin("run", model=str(model), samples=str(samples), folder=folder, stem=stem)
@@ -58,14 +65,3 @@ class LiteRt:
             return Ran([read_array(path) for path in reply["outputs"]], float(reply["clipped"]))
 
         return end
-
-    def _end(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        at: TracebackType | None = None,
-    ) -> None:
-        if self._child is not None:
-            self._spent = self.report
-            self._child.__exit__(kind, error, at)
-            self._child = None

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -62,6 +62,9 @@ class Quantization:
         self._right: Callable[[], list[Array]] = list
         self._own_boxes: Callable[[], OwnBoxes | None] = lambda: None
         self._attempts: dict[Recipe, Attempt] = {}
+        self._expected: tuple[Recipe, ...] = ()
+        self._begun: dict[Recipe, tuple[Path, Callable[[], dict[str, Any]]]] = {}
+        """What the quantiser works on while the one before runs."""
         self._title = f"quantising ({options.quantize})"
         counted = lambda done, total: progress(self._title, done, total)  # noqa: E731
         self._quantizer = Child("quantizer", folder=folder, title="quantise", on_count=counted)
@@ -104,6 +107,7 @@ class Quantization:
         usual: tuple[RangeMethod, ...] = RANGE_METHODS if spared else ("minmax",)
         methods = usual if self._options.ranges == "auto" else (self._options.ranges,)
         wide = self._options.quantize != "int16x8" and not self._options.edgetpu
+        self._expected = tuple(Recipe(ranges=method) for method in methods)
         rungs = climb(
             self._measured, self._worst_layers, joins=self._joins, tail=self._tail, methods=methods, wide=wide
         )
@@ -141,9 +145,15 @@ class Quantization:
     def _made(self, recipe: Recipe) -> Attempt:
         if recipe in self._attempts:
             return self._attempts[recipe]
+        path, wait = self._begun.pop(recipe) if recipe in self._begun else self._begin(recipe)
+        ranges = tuple(msgspec.convert(wait()["ranges"], list[TensorRange]))
+        self._attempts[recipe] = Attempt(path, ranges)
+        return self._attempts[recipe]
+
+    def _begin(self, recipe: Recipe) -> tuple[Path, Callable[[], dict[str, Any]]]:
         seen = self._plan.calibration
         path = self._folder / f"quantized{len(self._attempts)}.tflite"
-        reply = self._quantizer.call(
+        return path, self._quantizer.begin(
             "quantize",
             source=str(self._source),
             output=str(path),
@@ -152,8 +162,6 @@ class Quantization:
             recipe=asdict(recipe),
             plain_dense=self._options.edgetpu,
         )
-        self._attempts[recipe] = Attempt(path, tuple(msgspec.convert(reply["ranges"], list[TensorRange])))
-        return self._attempts[recipe]
 
     def _measured(self, recipe: Recipe) -> Candidate:
         """Return what a recipe loses over the held-back calibration samples."""
@@ -162,7 +170,9 @@ class Quantization:
         try:
             attempt = self._made(recipe)
             right = self._right()
-            outputs = self._litert.run(attempt.path, trial.path, stem="tried").outputs
+            wait = self._litert.begin(attempt.path, trial.path, stem="tried")
+            self._begin_after(recipe)
+            outputs = wait().outputs
             verdict = self._judged(right, outputs)
         except (ModelError, EngineError) as error:
             if not self._attempts or recipe == Recipe():
@@ -187,6 +197,12 @@ class Quantization:
         )
         self._attempts[recipe] = replace(attempt, candidate=candidate)
         return candidate
+
+    def _begin_after(self, recipe: Recipe) -> None:
+        """Let the quantiser work on what is tried next anyway, while ``recipe`` runs."""
+        if recipe in self._expected[:-1]:
+            following = self._expected[self._expected.index(recipe) + 1]
+            self._begun[following] = self._begin(following)
 
     def _judged(self, right: list[Array], outputs: list[Array]) -> Verdict:
         assert self._plan.trial is not None

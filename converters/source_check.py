@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,8 @@ class FloatModel:
         self.input_shapes = [self.file.tensors[index].shape for index in self.file.inputs]
         self.tensors = fed_as_tensors(self.input_shapes)
         """Whether a sample is the inputs as they are, flattened, and not a picture or a window."""
+        self._large: bool = facts.get("large", False)
+        """Whether the source's process takes so much memory that LiteRT runs before it and not beside it."""
         self._names_operators: bool = facts.get("names_operators", False)
         self.takes_anything: bool = facts.get("takes_anything", False)
         """Whether a model that is no picture's and of which nobody says more takes its values as they are."""
@@ -92,10 +95,16 @@ class FloatModel:
 
         Raises ModelError when they differ by more than rounding.
         """
-        best = self._arranged(samples, litert.begin(self.path, samples.path, stem="float"))
-        probed = self._probed(litert, best)
+        probe = self._write_probe()
+        first = cache(litert.begin(self.path, samples.path, stem="float"))
+        second = cache(partial(litert.run, self.path, probe, stem="probe"))
+        if self._large:
+            first(), second()
+            litert.end()
+        best = self._arranged(samples, first)
+        probed = self._probed(probe, second, best)
         self._turned = probed if probed.worst_db < best.worst_db else best
-        for turned, where in ((best, samples.path), (probed, self._folder / _PROBE)):
+        for turned, where in ((best, samples.path), (probed, probe)):
             self._refuse_another_network(turned, where)
         return best.outputs
 
@@ -153,21 +162,22 @@ class FloatModel:
             )
         return best
 
-    def _probed(self, litert: LiteRt, turned: _Turned) -> _Turned:
-        """Compare once more on small random numbers, which reach parts of functions that pixels do not.
-
-        Where the source itself gives no numbers for them there is nothing to compare.
-        """
+    def _write_probe(self) -> Path:
+        """Write small random numbers, which reach parts of functions that pixels do not."""
         shape = sample_shape(self.input_shapes[0])
         if self.tensors:
             shape = (sum(math.prod(one) for one in self.input_shapes),)
         path = self._folder / _PROBE
         np.save(path, np.random.default_rng(1).standard_normal((_PROBES, *shape)).astype(np.float32))
+        return path
+
+    def _probed(self, probe: Path, converted: Callable[[], Ran], turned: _Turned) -> _Turned:
+        """Compare once more on the probe; where the source gives no numbers for it there is nothing to compare."""
         try:
-            source = self._source_outputs(path, turned.axes)
+            source = self._source_outputs(probe, turned.axes)
         except ModelError:
             return turned
-        return _same_arrangement(source, litert.run(self.path, path, stem="float").outputs, turned)
+        return _same_arrangement(source, converted().outputs, turned)
 
     def layout(self, arrangement: Sequence[Arrangement]) -> dict[str, Any]:
         """Return names, shapes and layout of all inputs and outputs, for the manifest's provenance.

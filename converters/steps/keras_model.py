@@ -53,7 +53,7 @@ class Session:
             raise ModelError(_explain(str(error))) from error
         Path(output).write_bytes(content)
         give_memory_back()
-        return {"names": names, "normalization": found}
+        return {"names": names, "normalization": found, "large": True}
 
     def run(self, samples: str, folder: str, axes: list[int], *, seed: int | None = None) -> dict[str, Any]:
         """Run the source as it was given on an .npy of inputs; write its outputs. ``axes`` is the identity here.
