@@ -127,6 +127,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "affine grid": ("AffineGrid", [(1, 2, 3)], {1: np.asarray([1, 1, 3, 4])}, {"version": 20}),
     "col2im": ("Col2Im", [(1, 4, 4)], {1: np.asarray([3, 3]), 2: np.asarray([2, 2])}, {}),
     "regions of interest": ("RoiAlign", [(1, 2, 5, 5)], {1: np.asarray([[0, 0, 4, 4]], F32), 2: np.zeros(1, I64)}, {"output_height": 2, "output_width": 2, "version": 18}),
+    "largest of regions": ("RoiAlign", [(2, 3, 6, 5)], {1: np.asarray([[0, 0, 4, 4], [1.3, -2, 9, 3], [-8, -8, -4, -3]], F32), 2: np.asarray([1, 0, 1])}, {"output_height": 2, "output_width": 3, "sampling_ratio": 2, "mode": "max", "version": 18}),
+    "largest of as many points as it takes": ("RoiAlign", [(1, 2, 7, 7)], {1: np.asarray([[0, 0, 6, 5], [1, 1, 2.5, 6]], F32), 2: np.zeros(2, I64)}, {"output_height": 2, "output_width": 1, "mode": "max", "spatial_scale": 0.9, "coordinate_transformation_mode": "output_half_pixel", "version": 16}),
     "nll": ("NegativeLogLikelihoodLoss", [(3, 4)], {1: np.asarray([0, 3, 1]), 2: np.asarray([1, 2, 3, 4], F32)}, {"ignore_index": 1}),
     "cross entropy": ("SoftmaxCrossEntropyLoss", [(2, 4, 3)], {1: np.asarray([[0, 3, 1], [1, 2, 2]])}, {"reduction": "sum", "outputs": 2}),
     "rnn both ways": ("RNN", [(5, 2, 3)], RECURRENT["RNN"], {"direction": "bidirectional", "hidden_size": 4, "outputs": 2}),
