@@ -218,7 +218,7 @@ def _place(sound: Original, chance: random.Random) -> int:
 
 def deep_originals(sound: Path) -> list[Original]:
     """Return models that LiteRT's own writer makes of one: with 300 subgraphs, with subgraphs that call each other in
-    a circle, and with one operator 9,000 times in a row.
+    a circle, with one operator 9,000 times in a row, and run 1,000 times by a loop, which three others run in turn.
     """  # noqa: D205
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -247,5 +247,52 @@ def deep_originals(sound: Path) -> list[Original]:
     def long(model: Any) -> None:
         model.subgraphs[0].operators = model.subgraphs[0].operators[:1] * 9_000
 
-    made = {"subgraphs": many, "circle": circle, "long": long}
+    made = {"subgraphs": many, "circle": circle, "long": long, "loops": lambda model: _in_loops(model, schema)}
     return [original(f"{name}.tflite", packed(change)) for name, change in made.items()]
+
+
+def _in_loops(model: Any, schema: Any) -> None:
+    """Put a model into the body of a loop that counts to 1,000, and that loop into others."""
+    codes = {}
+    for name in ("WHILE", "LESS", "ADD"):
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        model.operatorCodes.append(code)
+        codes[name] = len(model.operatorCodes) - 1
+
+    def tensor(graph: Any, *, value: int | None = None, kind: int = schema.TensorType.INT32) -> int:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = f"count{len(graph.tensors)}", [], kind, 0
+        if value is not None:
+            model.buffers.append(schema.BufferT())
+            model.buffers[-1].data = list(value.to_bytes(4, "little"))
+            made.buffer = len(model.buffers) - 1
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def operator(graph: Any, name: str, inputs: list[int], output: int) -> Any:
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = codes[name], inputs, [output]
+        graph.operators.append(made)
+        return made
+
+    body, condition = model.subgraphs[0], schema.SubGraphT()
+    condition.tensors, condition.operators = [], []
+    condition.inputs = [tensor(condition)]
+    condition.outputs = [tensor(condition, kind=schema.TensorType.BOOL)]
+    operator(condition, "LESS", [condition.inputs[0], tensor(condition, value=1000)], condition.outputs[0])
+    graphs = [condition, body]
+    for _ in range(3):
+        counter, following = tensor(body), tensor(body)
+        operator(body, "ADD", [counter, tensor(body, value=1)], following)
+        body.inputs, body.outputs = [counter], [following]
+        outer, options = schema.SubGraphT(), schema.WhileOptionsT()
+        outer.tensors, outer.operators = [], []
+        loop = operator(outer, "WHILE", [tensor(outer, value=0)], tensor(outer))
+        options.condSubgraphIndex, options.bodySubgraphIndex = 1, len(graphs)
+        loop.builtinOptions, loop.builtinOptionsType = options, schema.BuiltinOptions.WhileOptions
+        outer.inputs, outer.outputs = [], list(loop.outputs)
+        graphs.append(outer)
+        body = outer
+    # The first graph of a file is the one that is run: the outermost.
+    model.subgraphs = [graphs.pop(), *graphs]

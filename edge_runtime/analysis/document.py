@@ -31,7 +31,7 @@ def document(found: Inspection) -> dict[str, Any]:
         },
         "use": _use(model),
         "operators": graph.operators(),
-        "graphs": [run for number in graph.called for run in _runs(graph, graph.nodes[number])],
+        "graphs": _runs(graph),
         "totals": {
             "operators": len(graph.nodes),
             "macs": sum(cost.macs for cost in found.costs),
@@ -111,22 +111,29 @@ def _memory(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _runs(graph: Graph, node: Node) -> list[dict[str, Any]]:
-    """Return the graphs that an operator runs; ``times`` is null where the file does not say."""
-    roles = ("branch if true", "branch if false") if node.name == "IF" else ("condition", "body")
-    known = alternatives(graph, node)
-    times = {id(one): count for runs in known or () for one, count in runs}
-    return [
-        {
-            "index": number,
-            "run_by": describe_node(graph, node),
-            "role": role,
-            "times": times.get(id(called), 0) if known else None,
-            "operators": called.operators(),
-            "macs": sum(cost.macs for cost in whole_costs(called)),
-        }
-        for number, role, called in zip(node.options.runs, roles, graph.called[node.index], strict=True)
-    ]
+def _runs(graph: Graph, *, within: str = "", seen: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
+    """Return the graphs that a graph's operators run, each followed by those that it runs itself."""
+    found = []
+    for number, called in graph.called.items():
+        node = graph.nodes[number]
+        known = alternatives(graph, node)
+        times = {id(one): count for runs in known or () for one, count in runs}
+        roles = ("branch if true", "branch if false") if node.name == "IF" else ("condition", "body")
+        for index, role, one in zip(node.options.runs, roles, called, strict=True):
+            found.append(
+                {
+                    "index": index,
+                    "run_by": describe_node(graph, node) + within,
+                    "role": role,
+                    "times": times.get(id(one), 0) if known else None,
+                    "operators": one.operators(),
+                    "macs": sum(cost.macs for cost in whole_costs(one)),
+                }
+            )
+            if index not in seen:
+                found += _runs(one, within=f" of graph {index}", seen=seen | {index})
+            seen |= {index}
+    return found
 
 
 def _left(found: Inspection) -> list[str]:

@@ -169,7 +169,7 @@ def svg(height: int, shapes: list[str]) -> str:
 
 def count(value: float) -> str:
     """Return ``1.66 M``, with the space before a unit."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g} {letter}"
     return f"{value:.3g} "

@@ -200,7 +200,7 @@ def comparison(results: list[dict[str, Any]], rows: list[Row]) -> list[str]:
 
 
 def _count(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.4g} {letter}"
     return f"{value:.4g}"

@@ -7,6 +7,7 @@ import pytest
 from analysis_models import ModelBuilder, schema
 
 from edge_runtime.analysis.cost import costs
+from edge_runtime.analysis.document import document
 from edge_runtime.analysis.graph import Graph, build_graph
 from edge_runtime.analysis.inspection import inspect_model
 from edge_runtime.analysis.latency import predict_latency
@@ -141,7 +142,7 @@ def test_the_interval_of_a_branch_begins_with_the_cheaper_one() -> None:
     assert either.ms == pytest.approx(second.ms, rel=1e-3)
 
 
-def test_loops_in_loops_multiply() -> None:
+def test_loops_in_loops_multiply_and_are_listed(tmp_path: Path) -> None:
     model = loop(limit=5)
     condition, body = model.another(), model.another()
     comparing = condition.ends(
@@ -159,6 +160,16 @@ def test_loops_in_loops_multiply() -> None:
     (cost,) = whole_costs(graph)
     assert cost.macs == 5 * (CELLS * CELLS + 7 * CELLS * CELLS)
     assert len(called_graphs(graph)) == 4
+    path = tmp_path / "nested.tflite"
+    path.write_bytes(model.bytes(model.graph.inputs, model.graph.outputs))
+    runs = document(inspect_model(path))["graphs"]
+    assert [(run["index"], run["role"], run["times"]) for run in runs] == [
+        (1, "condition", 6),
+        (2, "body", 5),
+        (3, "condition", 8),
+        (4, "body", 7),
+    ]
+    assert runs[3]["run_by"] == "2 WHILE of graph 2"
 
 
 def test_graphs_that_run_each_other_in_a_circle_are_refused() -> None:
