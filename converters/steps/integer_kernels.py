@@ -52,10 +52,11 @@ def with_integer_kernels(
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     changed = False
+    back = _int8_sources(model)
     for operator in list(graph.operators):
         name = graph.tensors[operator.outputs[0]].name.decode() if len(operator.outputs) == 1 else ""
         if name in limits and name not in without:
-            changed |= _in_int8(schema, model, operator, limits[name])
+            changed |= _in_int8(schema, model, operator, limits[name], back)
     if not changed:
         return content
     _join(model)
@@ -63,11 +64,14 @@ def with_integer_kernels(
     return packed(model)
 
 
-def _in_int8(schema: Any, model: Any, operator: Any, limits: tuple[float, float]) -> bool:
-    """Let one operator read the int8 tensor behind its input and write one that is dequantised for its readers."""
+def _in_int8(schema: Any, model: Any, operator: Any, limits: tuple[float, float], sources: dict[int, int]) -> bool:
+    """Let one operator read the int8 tensor behind its input and write one that is dequantised for its readers.
+
+    ``sources`` are those of ``_int8_sources``, to which its own output is added.
+    """
     graph, code = model.subgraphs[0], _code(model, operator)
     version = _OWN_SCALE.get(code) or _SAME_SCALE.get(code)
-    source = _int8_source(model, int(operator.inputs[0]))
+    source = sources.get(int(operator.inputs[0]))
     target = graph.tensors[operator.outputs[0]]
     if version is None or source is None or target.type != _FLOAT:
         return False
@@ -90,17 +94,19 @@ def _in_int8(schema: Any, model: Any, operator: Any, limits: tuple[float, float]
     operator.outputs = [len(graph.tensors) - 1]
     operator.opcodeIndex = _opcode(schema, model, code, version)
     graph.operators.insert(graph.operators.index(operator) + 1, back)
+    sources[int(back.outputs[0])] = int(back.inputs[0])
     return True
 
 
-def _int8_source(model: Any, tensor: int) -> int | None:
-    """Return the int8 tensor that a float one was dequantised from."""
+def _int8_sources(model: Any) -> dict[int, int]:
+    """Return the int8 tensor that each dequantised one came from."""
     graph = model.subgraphs[0]
-    for operator in graph.operators:
-        if tensor in operator.outputs and _code(model, operator) == _DEQUANTIZE:
-            source = int(operator.inputs[0])
-            return source if graph.tensors[source].type == _INT8 else None
-    return None
+    pairs = (
+        (int(operator.outputs[0]), int(operator.inputs[0]))
+        for operator in graph.operators
+        if _code(model, operator) == _DEQUANTIZE
+    )
+    return {target: source for target, source in pairs if graph.tensors[source].type == _INT8}
 
 
 def _quantized_slope(schema: Any, model: Any, operator: Any) -> bool:
@@ -158,10 +164,11 @@ def _join(model: Any) -> None:
     """Let what quantises a dequantised tensor read the int8 one, or take its place where the scales are the same."""
     graph = model.subgraphs[0]
     same: dict[int, int] = {}
+    sources = _int8_sources(model)
     for operator in list(graph.operators):
         if _code(model, operator) != _QUANTIZE:
             continue
-        source, target = _int8_source(model, int(operator.inputs[0])), int(operator.outputs[0])
+        source, target = sources.get(int(operator.inputs[0])), int(operator.outputs[0])
         if source is None or graph.tensors[target].type != _INT8:
             continue
         operator.inputs = [source]

@@ -19,6 +19,8 @@ _NUMBERS: Final = frozenset({0, 1, 2, 3, 4, 6, 7, 9})
 """FLOAT32, FLOAT16, INT32, UINT8, INT64, BOOL, INT16, INT8: what an interpreter hands out as an array."""
 _KEPT_VALUES: Final = 200_000
 """Of one tensor over all samples, for percentiles, mean squared errors and histograms."""
+_SMALL, _TOGETHER = 4096, 16
+"""Of tensors with so few values so many samples are looked at together: a call costs more than they do."""
 _STRIDE: Final = 7919
 """A prime: the part of a tensor that is kept moves on from sample to sample and meets every channel."""
 
@@ -37,7 +39,7 @@ def observe(content: bytes, samples: str | Path) -> dict[str, Observed]:
     for number, read in enumerate(runs(content, samples)):
         counting.count(number + 1, count)
         for index, name in tensors:
-            found[name].see(read(index), number)
+            found[name].see(read(index))
     return {name: watched.observed() for name, watched in found.items()}
 
 
@@ -52,40 +54,58 @@ class _Watched:
         self._high: Array = np.zeros(0, np.float32)
         self._sum: Array = np.zeros(0)
         self._rank = 0
+        self._seen = 0
+        self._waiting: list[Array] = []
 
-    def see(self, values: Array, number: int) -> None:
-        """Add what sample ``number`` gave."""
-        self._rank = values.ndim
+    def see(self, values: Array) -> None:
+        """Add what the next sample gave; the array is kept for a while."""
+        if values.size > _SMALL:
+            self._add(values[None])
+            return
+        self._waiting.append(values)
+        if len(self._waiting) == _TOGETHER:
+            self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        self._add(np.stack(self._waiting))
+        self._waiting = []
+
+    def _add(self, values: Array) -> None:
+        """Add what the next samples gave, (n, ...)."""
+        self._rank = values.ndim - 1
         low, high, total = (_by_channel(values, one) for one in (np.minimum, np.maximum, np.add))
         if not np.isfinite(total).all():
             values = _finite(values)
             low, high, total = (_by_channel(values, one) for one in (np.minimum, np.maximum, np.add))
-        mean = total / np.float32(values.size // total.size)
-        flat = values.reshape(-1)
+        count, size = len(values), values[0].size
+        mean = total / np.float32(size // total.size)
         if self._places is None:
-            wanted = min(flat.size, self._kept_values)
-            self._places = np.sort(np.random.default_rng(0).permutation(flat.size)[:wanted])
+            self._places = np.sort(np.random.default_rng(0).permutation(size)[: min(size, self._kept_values)])
             self._low, self._high, self._sum = low, high, mean.astype(np.float64)
         else:
             self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
             self._sum = self._sum + mean
-        self._kept.append(flat[(self._places + number * _STRIDE) % flat.size])
+        moved = _STRIDE * np.arange(self._seen, self._seen + count)[:, None]
+        self._kept.append(np.take_along_axis(values.reshape(count, -1), (self._places + moved) % size, axis=1).ravel())
+        self._seen += count
 
     def observed(self) -> Observed:
         """Return all that was seen."""
+        if self._waiting:
+            self._add_waiting()
         channels = None
         if self._rank > 1:
-            channels = ChannelStatistics(self._low, self._high, self._sum / len(self._kept))
+            channels = ChannelStatistics(self._low, self._high, self._sum / self._seen)
         return Observed(float(self._low.min()), float(self._high.max()), np.concatenate(self._kept), channels)
 
 
 def _by_channel(values: Array, reduced: np.ufunc) -> Array:
-    """Return a tensor reduced to its last axis, (channels,); of one axis to one value.
+    """Return tensors (n, ...) reduced to their last axis, (channels,); of one axis to one value.
 
     Rows of a picture first: long runs of memory are reduced several times as fast as many short ones.
     """
-    channels = values.shape[-1] if values.ndim > 1 else 1
-    if values.ndim > 2:
+    channels = values.shape[-1] if values.ndim > 2 else 1
+    if values.ndim > 3:
         values = reduced.reduce(values.reshape(-1, values.shape[-2] * channels), axis=0)
     return np.asarray(reduced.reduce(values.reshape(-1, channels), axis=0))
 
