@@ -123,6 +123,17 @@ def test_int8_is_calibrated_with_an_array_per_input(convert: Run, attention: Pat
     assert {one.dtype.name for one in engine.inputs} == {"int8"}
 
 
+def test_products_of_what_is_far_from_zero_stay_right_in_int8(convert: Run, attention: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    shapes = {"query": (2, 3, 8), "key": (2, 5, 8), "value": (2, 5, 4)}
+    samples = {name: generator.uniform(0.5, 1.0, (60, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "samples.npz", **samples)
+    status, result, said = convert(attention, "--calibration", tmp_path / "samples.npz", "--no-rescue")
+    assert status == 0, said
+    assert min(output["sqnr_db"] for output in result["verdict"]["outputs"]) > 35.0
+    assert result["float_operators"] == 0
+
+
 def test_the_device_says_that_it_feeds_one_input(
     convert: Run, attention: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
