@@ -70,7 +70,7 @@ def _with_called(graph: Graph, latency: Latency, predict: Callable[[Graph], Late
     for node in graph.nodes:
         if node.name not in CONTROL:
             continue
-        inner = {id(each): predict(each) for each in graph.called.get(node.index, ())}
+        inner = {id(each): _without_call(predict(each)) for each in graph.called.get(node.index, ())}
         unknown = unknown or next((each.unknown for each in inner.values() if each.unknown), None)
         runs = alternatives(graph, node)
         if runs is None:
@@ -84,6 +84,13 @@ def _with_called(graph: Graph, latency: Latency, predict: Callable[[Graph], Late
     ms = latency.ms + sum(node.ms for node in nodes) - sum(node.ms for node in latency.nodes)
     high_ms = inf if unknown else high_ms
     return replace(latency, nodes=tuple(nodes), ms=ms, low_ms=low_ms, high_ms=high_ms, unknown=unknown)
+
+
+def _without_call(latency: Latency) -> Latency:
+    """Return a prediction of a graph whose inputs are not set and outputs not read from without."""
+    left = 1 - latency.call_ms / latency.ms if latency.ms else 1.0
+    low_ms, high_ms = latency.low_ms * left, latency.high_ms * left
+    return replace(latency, ms=latency.ms * left, low_ms=low_ms, high_ms=high_ms, call_ms=0.0)
 
 
 def _inside_ms(inside: tuple[tuple[int, Latency], ...]) -> float:
