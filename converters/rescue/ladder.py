@@ -49,7 +49,7 @@ def climb(
     for recipe in _decoding(best.recipe, decoding, wide=wide):
         if (decoded := trial(recipe)).passed:
             yield decoded
-    for free in _equalized(methods, trial, joined or decoding):
+    for free in _equalized(methods, trial, joined or decoding, before=tuple(tried)):
         if free.passed:
             yield free
     base = max(tried, key=standing).recipe
@@ -65,11 +65,23 @@ def standing(candidate: Candidate) -> tuple[bool, bool, float, float]:
 
 
 def _equalized(
-    methods: Sequence[RangeMethod], trial: Callable[[Recipe], Candidate], in_float: tuple[str, ...]
+    methods: Sequence[RangeMethod],
+    trial: Callable[[Recipe], Candidate],
+    in_float: tuple[str, ...],
+    *,
+    before: Sequence[Candidate],
 ) -> Iterator[Candidate]:
-    """Try equalisation: like what came before it, it makes the artifact neither larger nor slower."""
-    recipes = [Recipe(ranges=method, equalized=True, in_float=in_float) for method in methods]
-    equalized = max((trial(recipe) for recipe in recipes), key=standing)
+    """Try equalisation: like what came before it, it makes the artifact neither larger nor slower.
+
+    Not further where the first answers as the one of ``before`` that differs from it in that alone: a network without
+    layers between which scales can move.
+    """
+    first, *others = [Recipe(ranges=method, equalized=True, in_float=in_float) for method in methods]
+    one = trial(first)
+    plain = replace(first, equalized=False)
+    if any(other.recipe == plain and replace(other, recipe=first) == one for other in before):
+        return
+    equalized = max((one, *(trial(recipe) for recipe in others)), key=standing)
     yield equalized
     yield trial(replace(equalized.recipe, bias_corrected=True))
 

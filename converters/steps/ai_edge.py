@@ -43,8 +43,9 @@ def quantized(
     except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
         raise ModelError(f"the quantiser does not take this network: {' '.join(str(error).split())}") from error
     assert result.quantized_model is not None
-    quantized = repairs.with_wide_steps(repairs.with_alike_parts(bytes(result.quantized_model)))
-    quantized = repairs.with_fixed_scales(quantized)
+    quantized = repairs.rewritten(
+        bytes(result.quantized_model), repairs.alike_parts, repairs.wide_steps, repairs.fixed_scales
+    )
     if scheme == "int16x8" or only is not None or not limits:
         return quantized
     whole = integer_kernels.with_integer_kernels(quantized, limits, without=recipe.in_float + recipe.wide)

@@ -1,8 +1,7 @@
 """Models rewritten before and after the quantiser, where it or the interpreter would stumble."""
 
+from collections.abc import Callable
 from typing import Any, Final
-
-from edge_runtime.model_file import parse_model
 
 _SPLITTING: Final = frozenset({49, 88, 102})
 """SPLIT, UNPACK, SPLIT_V: their outputs are parts of one input and have its scale."""
@@ -11,6 +10,9 @@ _QUANTIZE: Final = 114
 _FIXED: Final = {14: (1 / 256, -128), 25: (1 / 256, -128)}
 """LOGISTIC and SOFTMAX: scale and zero point of int8 outputs (TensorFlow Lite's quantization specification)."""
 _INT8, _INT16, _FLOAT = 9, 7, 0
+
+Change = Callable[[Any, Any], bool]
+"""Of the schema's module and a ``ModelT``; returns whether anything was changed."""
 
 
 def with_signature(content: bytes) -> bytes:
@@ -31,44 +33,44 @@ def with_signature(content: bytes) -> bytes:
     return packed(model)
 
 
-def with_alike_parts(content: bytes) -> bytes:
+def rewritten(content: bytes, *changes: Change) -> bytes:
+    """Return the model with all changes made, or itself where there was nothing to change: read and written once."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    changed = [change(schema, model) for change in changes]
+    return packed(model) if any(changed) else content
+
+
+def alike_parts(_: Any, model: Any) -> bool:
     """Give the parts of a split tensor that nobody reads the type of the others.
 
     The quantiser leaves them in float, and the interpreter then refuses the operator. A recurrence that is written
     out has one: the first step's forget gate.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    parsed = parse_model(content, "the quantised model")
-    read = {index for operator in parsed.operators for index in operator.inputs} | set(parsed.outputs)
+    graph, codes = model.subgraphs[0], _codes(model)
+    read = {int(index) for operator in graph.operators for index in operator.inputs} | set(map(int, graph.outputs))
     strays = [
-        (index, whole)
-        for operator in parsed.operators
-        if operator.code.builtin in _SPLITTING
-        for whole in [place for place in operator.inputs if parsed.tensors[place].scales.size]
+        (graph.tensors[index], graph.tensors[whole])
+        for operator in graph.operators
+        if codes[operator.opcodeIndex] in _SPLITTING
+        for whole in operator.inputs
+        if _quantized(graph.tensors[whole])
         for index in operator.outputs
-        if index not in read and not parsed.tensors[index].scales.size
+        if index not in read and not _quantized(graph.tensors[index])
     ]
-    if not strays:
-        return content
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    tensors = model.subgraphs[0].tensors
-    for index, whole in strays:
-        tensors[index].type, tensors[index].quantization = tensors[whole].type, tensors[whole].quantization
-    return packed(model)
+    for stray, whole in strays:
+        stray.type, stray.quantization = whole.type, whole.quantization
+    return bool(strays)
 
 
-def with_wide_steps(content: bytes) -> bytes:
+def wide_steps(schema: Any, model: Any) -> bool:
     """Write the step from int8 to int16 as one to float and one to int16: LiteRT's QUANTIZE has no kernel for it."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    graph = model.subgraphs[0]
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    graph, codes = model.subgraphs[0], _codes(model)
     steps = [operator for operator in graph.operators if codes[operator.opcodeIndex] == _QUANTIZE]
     steps = [step for step in steps if _types(graph, step) == (_INT8, _INT16)]
     if not steps:
-        return content
+        return False
     if _DEQUANTIZE not in codes:
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = _DEQUANTIZE
@@ -86,23 +88,19 @@ def with_wide_steps(content: bytes) -> bytes:
         first.inputs, first.outputs = [step.inputs[0]], [len(graph.tensors) - 1]
         graph.operators.insert(graph.operators.index(step), first)
         step.inputs = [len(graph.tensors) - 1]
-    return packed(model)
+    return True
 
 
-def with_fixed_scales(content: bytes) -> bytes:
+def fixed_scales(schema: Any, model: Any) -> bool:
     """Give LOGISTIC and SOFTMAX the output scale that their plain kernels insist on, and requantise behind it.
 
     The quantiser gives them that of a CONCATENATION that reads them. XNNPACK takes it; the plain kernels, and so
     tflite-runtime and any delegate that leaves the operator out, do not.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    graph = model.subgraphs[0]
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    graph, codes = model.subgraphs[0], _codes(model)
     others = [one for one in graph.operators if _of_other_scale(graph, one, codes[one.opcodeIndex])]
     if not others:
-        return content
+        return False
     if _QUANTIZE not in codes:
         code = schema.OperatorCodeT()
         code.builtinCode, code.deprecatedBuiltinCode, code.version = _QUANTIZE, _QUANTIZE, 2
@@ -121,7 +119,7 @@ def with_fixed_scales(content: bytes) -> bytes:
         behind.inputs, behind.outputs = [len(graph.tensors) - 1], [int(operator.outputs[0])]
         operator.outputs = [len(graph.tensors) - 1]
         graph.operators.insert(graph.operators.index(operator) + 1, behind)
-    return packed(model)
+    return True
 
 
 def _of_other_scale(graph: Any, operator: Any, code: int) -> bool:
@@ -142,6 +140,15 @@ def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _codes(model: Any) -> list[int]:
+    return [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+
+
+def _quantized(tensor: Any) -> bool:
+    parameters = tensor.quantization
+    return parameters is not None and parameters.scale is not None and len(parameters.scale) > 0
 
 
 def _types(graph: Any, operator: Any) -> tuple[int, int]:

@@ -57,6 +57,12 @@ def test_equalisation_is_tried_before_any_layer_leaves_int8() -> None:
     assert not any(recipe.wide or recipe.in_float for recipe in tried)
 
 
+def test_equalisation_is_tried_once_where_there_is_nothing_to_equalise() -> None:
+    tried: list[Recipe] = []
+    list(climb(measured(lambda recipe: 3.0 + len(recipe.wide), tried), worst))
+    assert sum(recipe.equalized for recipe in tried) == 1
+
+
 def test_what_joins_scores_and_boxes_leaves_int8_first_and_stays_out() -> None:
     tried: list[Recipe] = []
     rungs = climb(measured(lambda recipe: 9.0 + len(recipe.in_float), tried), worst, joins=lambda _: ["join"])
@@ -99,7 +105,8 @@ def test_sixteen_bits_can_be_left_out() -> None:
 
 def test_where_nothing_passes_the_best_of_all_comes_last() -> None:
     def score(recipe: Recipe) -> float:
-        return 19.0 if recipe.equalized and recipe.ranges == "mse" and not recipe.in_float else 3.0
+        best = recipe.equalized and recipe.ranges == "mse" and not recipe.in_float
+        return 19.0 if best else 3.0 + recipe.equalized
 
     *_, last = climb(measured(score, []), worst)
     assert last.recipe == Recipe(ranges="mse", equalized=True)

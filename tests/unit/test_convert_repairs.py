@@ -32,13 +32,13 @@ def test_a_kernel_that_insists_on_a_scale_gets_it() -> None:
     value = np.arange(-100, 60, 20, dtype=np.int8)[None]
     with pytest.raises(RuntimeError, match="scale"):
         plain_answer(content, value)
-    got = (plain_answer(repairs.with_fixed_scales(content), value).astype(float) + 5) * 0.02
+    got = (plain_answer(repairs.rewritten(content, repairs.fixed_scales), value).astype(float) + 5) * 0.02
     assert np.allclose(got, 1 / (1 + np.exp(-value * 0.05)), atol=0.02)
 
 
 def test_a_scale_that_is_right_is_left_alone() -> None:
     content = build_model([T((1, 8), "int8", 0.05)], [T((1, 8), "int8", 1 / 256, -128)], ops=[Op(LOGISTIC, [0], [1])])
-    assert repairs.with_fixed_scales(content) is content
+    assert repairs.rewritten(content, repairs.fixed_scales) is content
 
 
 def test_a_step_from_8_to_16_bits_goes_by_way_of_float() -> None:
@@ -46,7 +46,7 @@ def test_a_step_from_8_to_16_bits_goes_by_way_of_float() -> None:
         [T((1, 4), "int8", 0.5, 3, "x")], [T((1, 4), "int16", 0.25, 0, "y")], ops=[Op(QUANTIZE, [0], [1])]
     )
     value = np.array([[3, 5, -7, 100]], np.int8)
-    got = plain_answer(repairs.with_wide_steps(content), value)
+    got = plain_answer(repairs.rewritten(content, repairs.wide_steps), value)
     assert np.array_equal(got, [[0, 4, -20, 194]])
 
 
