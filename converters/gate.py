@@ -82,14 +82,11 @@ def judge(
     outputs = tuple(compare(*three) for three in zip(names, reference, other, strict=True))
     failures = _noisy(outputs)
     agreed = entropy = accuracy = errors = None
-    doubts: list[str] = []
+    doubt = ""
     if classifier:
         agreed, entropy = agreement(reference[0], other[0]), class_entropy_bits(reference[0])
-        if agreed < LOWEST_AGREEMENT:
-            doubt = _doubt(agreed, len(reference[0]))
-            refusal = f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted"
-            doubts += [doubt] if doubt else []
-            failures += [] if doubt else [refusal]
+        doubt, refused = _other_classes(agreed, len(reference[0]))
+        failures += refused
     targets = _class_ids(targets) if classifier and targets is not None else targets
     if targets is not None and targets.dtype.kind in "iu":
         accuracy = paired_difference(top1(reference[0]) == targets, top1(other[0]) == targets)
@@ -98,15 +95,15 @@ def judge(
         errors = (_mean_squared(reference[0], targets), _mean_squared(other[0], targets))
     failures += _less_precise(precision) if precision is not None else []
     return Verdict(
-        samples=len(reference[0]),
-        outputs=outputs,
-        agreement=agreed,
-        class_entropy_bits=entropy,
-        accuracy=accuracy,
-        mean_squared_error=errors,
-        precision=precision,
-        failures=tuple(failures),
-        doubts=tuple(doubts),
+        len(reference[0]),
+        outputs,
+        agreed,
+        entropy,
+        accuracy,
+        errors,
+        precision,
+        tuple(failures),
+        (doubt,) if doubt else (),
     )
 
 
@@ -124,6 +121,15 @@ def _noisy(outputs: Sequence[OutputDifference]) -> list[str]:
         if output.scores_db is not None and output.scores_db < LOWEST_SQNR_DB
     ]
     return whole + scores
+
+
+def _other_classes(agreed: float, count: int) -> tuple[str, list[str]]:
+    """Return what so few samples cannot tell of the best classes, and what they refuse."""
+    if agreed >= LOWEST_AGREEMENT:
+        return "", []
+    doubt = _doubt(agreed, count)
+    refusal = f"the same best class for {agreed:.1%} of samples, at least {LOWEST_AGREEMENT:.0%} wanted"
+    return doubt, [] if doubt else [refusal]
 
 
 def _doubt(agreed: float, count: int) -> str:

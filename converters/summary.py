@@ -18,6 +18,31 @@ def text(result: ConversionResult) -> str:
     verdict = result.verdict
     lines = [_headline(result)]
     lines += [_output(output) for output in verdict.outputs]
+    lines += _kept(result)
+    if result.older_runtime is not None:
+        older = result.older_runtime.verdict
+        same = "" if older.agreement is None else f", same best class {older.agreement:.1%}"
+        lines.append(f"  in {result.older_runtime.runtime}: {older.sqnr_db:.1f} dB{same}")
+    lines.append(f"  compared on {verdict.samples} samples of {result.compared_with}, none used for calibration")
+    if result.calibration is not None:
+        seen = result.calibration
+        low, high = seen.input_range
+        lines.append(
+            f"  calibrated with {seen.samples} samples of {seen.where}: inputs {low:.4g}..{high:.4g}, "
+            f"{seen.clipped_share:.2%} of compared values clipped"
+        )
+    lines += _tried(result)
+    lines.append(f"  inputs normalised: {result.preprocessing}")
+    if result.edgetpu is not None:
+        lines += [f"  Edge TPU: {line}" for line in _edgetpu(result.edgetpu)]
+    lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
+    lines += [f"  warning: {warning}" for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def _kept(result: ConversionResult) -> list[str]:
+    """Return what is left of right answers, as far as it was measured."""
+    verdict, lines = result.verdict, []
     if verdict.agreement is not None:
         lines.append(
             f"  same best class: {verdict.agreement:.1%} of {verdict.samples} samples "
@@ -41,25 +66,7 @@ def text(result: ConversionResult) -> str:
     if verdict.mean_squared_error is not None:
         before, after = verdict.mean_squared_error
         lines.append(f"  mean squared error: {before:.5g} float, {after:.5g} {result.quantize}")
-    if result.older_runtime is not None:
-        older = result.older_runtime.verdict
-        same = "" if older.agreement is None else f", same best class {older.agreement:.1%}"
-        lines.append(f"  in {result.older_runtime.runtime}: {older.sqnr_db:.1f} dB{same}")
-    lines.append(f"  compared on {verdict.samples} samples of {result.compared_with}, none used for calibration")
-    if result.calibration is not None:
-        seen = result.calibration
-        low, high = seen.input_range
-        lines.append(
-            f"  calibrated with {seen.samples} samples of {seen.where}: inputs {low:.4g}..{high:.4g}, "
-            f"{seen.clipped_share:.2%} of compared values clipped"
-        )
-    lines += _tried(result)
-    lines.append(f"  inputs normalised: {result.preprocessing}")
-    if result.edgetpu is not None:
-        lines += [f"  Edge TPU: {line}" for line in _edgetpu(result.edgetpu)]
-    lines += [f"  {step.name}: {step.seconds:.1f} s, {step.peak_mb:.0f} MB" for step in result.steps]
-    lines += [f"  warning: {warning}" for warning in result.warnings]
-    return "\n".join(lines)
+    return lines
 
 
 def _output(output: OutputDifference) -> str:
