@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.options import CALIBRATED, RANDOM, Options
 from converters.readers import open_labelled_pool, open_pool
-from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, sample_shape, spread
+from converters.sample_pool import Drawn, Feeder, Pool, draw, random_pool, sample_shape, spread, spread_over
 from converters.tensor_model import TensorFeeder, random_tensors
 from edge_runtime.errors import UsageError
 
@@ -46,9 +47,10 @@ def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Pl
     trial: Drawn | None = None
     rest: list[int] = []
     if pool is not None:
-        chosen, rest = split(pool.count, options.samples, hold_back=options.evaluation is None)
+        classes = pool.class_ids
+        chosen, rest = split(pool.count, options.samples, hold_back=options.evaluation is None, classes=classes)
         if options.quantize in CALIBRATED:
-            chosen, held_back = hold_back_trial(chosen)
+            chosen, held_back = hold_back_trial(chosen, classes)
             drawn = draw(pool, chosen, folder / "calibration.npy")
             warnings += _skipped(drawn, pool)
             trial = _draw_trial(pool, held_back, folder / "trial.npy", without=drawn.keys)
@@ -80,26 +82,29 @@ def plan(options: Options, feeder: Feeder | TensorFeeder, *, folder: Path) -> Pl
     return Plan(_name(pool), drawn, trial, compared, source.where, tuple(warnings))
 
 
-def split(count: int, wanted: int, *, hold_back: bool) -> tuple[list[int], list[int]]:
+def split(
+    count: int, wanted: int, *, hold_back: bool, classes: NDArray[Any] | None = None
+) -> tuple[list[int], list[int]]:
     """Return which of ``count`` samples calibrate, at most ``wanted``, and which are left.
 
+    ``classes``, (count,), are those of the samples where they are known: all are met, in whatever order they come.
     With ``hold_back`` at least one in five is left to compare with. Raises UsageError for a single sample.
     """
     if hold_back:
         if count < 2:
             raise UsageError("--calibration: one sample is not enough: some calibrate and others are compared")
         wanted = min(wanted, count - max(1, count // _HELD_BACK))
-    chosen = spread(count, wanted)
+    chosen = spread_over(classes, count, wanted)
     taken = set(chosen)
     return chosen, [index for index in range(count) if index not in taken]
 
 
-def hold_back_trial(chosen: list[int]) -> tuple[list[int], list[int]]:
+def hold_back_trial(chosen: list[int], classes: NDArray[Any] | None = None) -> tuple[list[int], list[int]]:
     """Return which of the chosen samples calibrate, and which are held back: one in five, none where there are few."""
     if len(chosen) < _LEAST_CHOSEN:
         return chosen, []
     wanted = min(_MOST_TRIED, max(_LEAST_TRIED, len(chosen) // _HELD_BACK))
-    places = set(spread(len(chosen), wanted))
+    places = set(spread_over(None if classes is None else classes[chosen], len(chosen), wanted))
     return (
         [index for place, index in enumerate(chosen) if place not in places],
         [index for place, index in enumerate(chosen) if place in places],

@@ -18,6 +18,8 @@ from edge_runtime.types import Frame, FrameFormat, ImageInput, ModelSpec, Tensor
 
 Array = NDArray[Any]
 STREAM: Final = "samples"
+_MET: Final = 0.75
+"""Of the classes that so many samples could meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,12 @@ class Pool:
     """Class ids (count,) or target values (count, ...), where there are any."""
     classes: tuple[str, ...] = ()
     """What the samples themselves call the classes, in the order of their ids; none where the model knew it before."""
+
+    @property
+    def class_ids(self) -> Array | None:
+        """Return the class of each sample, (count,); None where it is not known."""
+        ids = self.targets
+        return ids if ids is not None and ids.ndim == 1 and ids.dtype.kind in "iu" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,20 @@ def spread(count: int, wanted: int) -> list[int]:
     if wanted >= count:
         return list(range(count))
     return [int(index) for index in np.floor(np.arange(wanted) * (count / wanted))]
+
+
+def spread_over(classes: Array | None, count: int, wanted: int) -> list[int]:
+    """Return ``wanted`` indices, spread evenly where that meets the classes (count,), else drawn with a seed.
+
+    Samples often come in turn, one of each class and then again: every second of ten such classes is five of them.
+    """
+    even = spread(count, wanted)
+    if classes is None:
+        return even
+    met, there = len(np.unique(classes[even])), len(np.unique(classes))
+    if met >= _MET * min(there, len(even)):
+        return even
+    return sorted(int(index) for index in np.random.default_rng(0).permutation(count)[:wanted])
 
 
 def sample_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

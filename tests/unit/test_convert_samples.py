@@ -209,3 +209,18 @@ def test_the_statistics_of_samples_are_those_of_all_their_values_at_once() -> No
     assert (found["min"], found["max"]) == (kept.min(), kept.max())
     assert (found["mean"], found["std"]) == pytest.approx((kept.mean(), kept.std()))
     assert artifact.statistics("x", np.full((2, 3), np.nan)) == {"name": "x"}
+
+
+@pytest.mark.parametrize("count", [100, 120, 1000])
+def test_samples_that_come_class_by_class_in_turn_calibrate_with_all_classes(count: int) -> None:
+    classes = np.arange(count) % 10
+    chosen, rest = calibration.split(count, 60, hold_back=True, classes=classes)
+    calibrate, trial = calibration.hold_back_trial(chosen, classes)
+    assert len(set(classes[calibrate])) == 10
+    assert len(set(classes[trial])) >= 5
+    assert not set(calibrate) & set(trial)
+    assert not set(chosen) & set(rest)
+    in_order = np.sort(classes)
+    assert calibration.split(count, 60, hold_back=True, classes=in_order) == calibration.split(
+        count, 60, hold_back=True
+    )
