@@ -47,10 +47,10 @@ class Arena:
     """The operator while which most is needed; None for a model without operators."""
 
 
-def plan_arena(graph: Graph, delegation: Delegation | None = None) -> Arena:
+def plan_arena(graph: Graph, delegation: Delegation | None = None, *, share: int = 1) -> Arena:
     """Return the arena's plan; what lies inside a part that a delegate takes is not in it.
 
-    Raises ModelError for a graph whose planning would take too long.
+    ``share`` is of how many graphs of a file it is one. Raises ModelError for one whose planning would take too long.
     """
     end = max(len(graph.nodes) - 1, 0)
     needs, persistent = tensors(graph)
@@ -64,7 +64,7 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None) -> Arena:
                 persistent += aligned(part.size_bytes)
             else:
                 needs.append(Need(part.name, part.size_bytes, node.index, node.index))
-    allocations = _place(needs, end, graph.model.path)
+    allocations = _place(needs, end, graph.model.path, most_steps=MAX_STEPS // share)
     live = _live(allocations, len(graph.nodes))
     return Arena(
         size_bytes=max((one.offset + one.size_bytes for one in allocations), default=0),
@@ -75,9 +75,10 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None) -> Arena:
     )
 
 
-def plan_workspace(graph: Graph, delegation: Delegation) -> int:
+def plan_workspace(graph: Graph, delegation: Delegation, *, share: int = 1) -> int:
     """Return the bytes that XNNPACK wants for tensors that never leave it; its parts share one workspace."""
-    allocations = _place(inside(graph, delegation), max(2 * len(graph.nodes) - 1, 0), graph.model.path)
+    end = max(2 * len(graph.nodes) - 1, 0)
+    allocations = _place(inside(graph, delegation), end, graph.model.path, most_steps=2 * MAX_STEPS // share)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
 
 
@@ -93,7 +94,7 @@ def _live(allocations: list[Allocation], count: int) -> list[int]:
     return live
 
 
-def _place(needs: list[Need], end: int, path: str) -> list[Allocation]:
+def _place(needs: list[Need], end: int, path: str, *, most_steps: int) -> list[Allocation]:
     needs = [need for need in needs if need.size_bytes > 0]
     always = sorted(
         (need for need in needs if need.first == 0 and need.last == FOREVER), key=lambda need: need.tensor or 0
@@ -112,7 +113,7 @@ def _place(needs: list[Need], end: int, path: str) -> list[Allocation]:
         span = range(need.first, min(need.last, end) + 1)
         neighbours = alive[need.first] if len(span) == 1 else sorted({one for at in span for one in alive[at]})
         steps += len(span) + sum(len(alive[at]) for at in span)
-        if steps > MAX_STEPS:
+        if steps > most_steps:
             raise ModelError(f"{path} has too many tensors alive at once to plan its memory")
         offset = _gap(neighbours, floor, need.size_bytes)
         placed.append(_allocation(need, offset, end))

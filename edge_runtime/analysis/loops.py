@@ -16,6 +16,7 @@ from edge_runtime.analysis.graph import Graph, Node
 
 MOST_RUNS: Final = 2**31
 """A counter of 32 bits has no more."""
+_MOST_CONDITIONS: Final = 16
 _DTYPES: Final = {"int32": "<i4", "int64": "<i8", "bool": "<u1"}
 
 Runs = tuple[tuple[Graph, int], ...]
@@ -103,29 +104,39 @@ class _Loop:
 
 
 def _counts(loop: _Loop, tensor: int) -> list[int]:
-    """Return the limits that a tensor of the condition sets; all that are joined by LOGICAL_AND, if they can be read.
+    """Return how often each comparison that a tensor of the condition joins by LOGICAL_AND lets the body run.
 
-    Empty where none can. Of two that are joined, one that cannot be read leaves nothing known.
+    Empty where one of them cannot be read: nothing is known then.
     """
-    writer = _writer(loop.condition, tensor)
-    if writer is None or len(writer.inputs) != 2 or min(writer.inputs) < 0:
-        return []
-    left, right = writer.inputs
-    if writer.name == "LOGICAL_AND":
-        both = [_counts(loop, left), _counts(loop, right)]
-        return [*both[0], *both[1]] if all(both) else []
-    if writer.name in {"GREATER", "GREATER_EQUAL"}:
+    counts, joined = [], [tensor]
+    for number, one in enumerate(joined):
+        writer = _writer(loop.condition, one)
+        if writer is None or len(writer.inputs) != 2 or min(writer.inputs) < 0 or number > _MOST_CONDITIONS:
+            return []
+        if writer.name == "LOGICAL_AND":
+            joined += writer.inputs
+            continue
+        count = _count(loop, writer)
+        if count is None:
+            return []
+        counts.append(count)
+    return counts
+
+
+def _count(loop: _Loop, comparison: Node) -> int | None:
+    left, right = comparison.inputs
+    if comparison.name in {"GREATER", "GREATER_EQUAL"}:
         left, right = right, left
-    if writer.name not in {"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"}:
-        return []
+    if comparison.name not in {"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"}:
+        return None
     counter, limit = _variable(loop, left), _limit(loop, right)
     if counter is None or limit is None:
-        return []
+        return None
     start, step = loop.start(counter), loop.step(counter)
     if start is None or step is None or step <= 0:
-        return []
-    last = limit + 1 if writer.name.endswith("EQUAL") else limit
-    return [min(max(0, -(-(last - start) // step)), MOST_RUNS)]
+        return None
+    last = limit + 1 if comparison.name.endswith("EQUAL") else limit
+    return min(max(0, -(-(last - start) // step)), MOST_RUNS)
 
 
 def _variable(loop: _Loop, tensor: int) -> int | None:

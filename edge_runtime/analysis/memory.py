@@ -74,10 +74,9 @@ def estimate_memory(
 
     ``pointer_bytes`` and ``int8_lanes`` are the device's, as its profile has them.
     """
-    sizes = _Sizes(runtime, xnnpack, pointer_bytes, int8_lanes)
-    return replace(
-        sizes.of(graph), called_bytes=sum(sizes.of(one, called=True).total_bytes for one in called_graphs(graph))
-    )
+    others = called_graphs(graph)
+    sizes = _Sizes(runtime, xnnpack, pointer_bytes, int8_lanes, share=1 + len(others))
+    return replace(sizes.of(graph), called_bytes=sum(sizes.of(one, called=True).total_bytes for one in others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +87,22 @@ class _Sizes:
     xnnpack: bool
     pointer_bytes: int
     int8_lanes: int
+    share: int
+    """Of how many graphs each is one."""
 
     def of(self, graph: Graph, *, called: bool = False) -> Memory:
         """Return the memory of one graph without those that it runs; the interpreter itself is the main one's."""
         parts = delegation(graph, runtime=self.runtime, enabled=self.xnnpack)
         taken = [node for node in graph.nodes if parts.segment[node.index] is not None]
         plain = [node for node in graph.nodes if parts.segment[node.index] is None]
-        planned = plan_arena(graph)
-        arena = plan_arena(graph, parts) if taken else planned
+        planned = plan_arena(graph, share=self.share)
+        arena = plan_arena(graph, parts, share=self.share) if taken else planned
         objects = _interpreter_bytes(graph, parts, called=called)
         packed = sum(packed_bytes(graph, node, int8_lanes=self.int8_lanes) for node in taken)
         return Memory(
             planned=planned,
             arena=arena,
-            workspace_bytes=plan_workspace(graph, parts),
+            workspace_bytes=plan_workspace(graph, parts, share=self.share),
             packed_bytes=packed + packing_bytes(graph, plain, arena_bytes=arena.size_bytes, objects_bytes=objects),
             table_bytes=sum(indirection_bytes(graph, node, pointer_bytes=self.pointer_bytes) for node in taken),
             interpreter_bytes=objects,

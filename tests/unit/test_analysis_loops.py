@@ -74,6 +74,18 @@ def test_a_loop_runs_as_often_as_its_counter_says(changes: dict[str, Any], count
     assert loop_count(graph, graph.nodes[0]) == count
 
 
+def test_a_condition_made_to_keep_us_busy_is_not_read_to_its_end() -> None:
+    model = loop()
+    condition = model.another()
+    condition.graph = model.model.subgraphs[1]
+    (going,) = condition.graph.outputs
+    for _ in range(60):
+        going = condition.op("LOGICAL_AND", [going, going], [], None, "bool")
+    condition.graph.outputs = [going]
+    graph = built(model)
+    assert loop_count(graph, graph.nodes[0]) is None
+
+
 def test_a_loop_costs_its_body_and_condition_as_often_as_they_run() -> None:
     (cost,) = whole_costs(built(loop()))
     assert cost.macs == 10 * CELLS * CELLS
