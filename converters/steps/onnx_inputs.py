@@ -9,6 +9,8 @@ from edge_runtime.model_defaults import input_kind, picture_sides
 
 _FLOAT: Final = 1
 """``TensorProto.FLOAT``."""
+_OTHER_FLOATS: Final = {10: "float16", 11: "float64", 16: "bfloat16"}
+_INTEGER_WORK: Final = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QGemm"})
 _SMALLEST_PICTURE: Final = 8
 """Pixels; the smallest pictures of sensors are 8 by 8. What is smaller is a picture only where somebody says so."""
 Shape = tuple[int, ...]
@@ -40,6 +42,20 @@ def load(onnx: Any, source: str) -> Any:
     return model
 
 
+def refuse_quantized(model: Any) -> None:
+    """Raise ModelError for a network that rounds its activations: its float self is what can be quantised anew.
+
+    One whose constants alone are kept in 8 bits (DequantizeLinear) is as good as any other.
+    """
+    found = [node for node in model.graph.node if node.op_type in _INTEGER_WORK or node.op_type.startswith("QLinear")]
+    if found:
+        first = f"{found[0].op_type} at {found[0].name or found[0].output[0]}"
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise ModelError(
+            f"the network is quantised already ({first}{more}); give the float model that it was made from"
+        )
+
+
 def fixed_inputs(model: Any, given: Sequence[int] | Mapping[str, Sequence[int]] | None) -> dict[str, Shape]:
     """Write fixed shapes into the model's inputs and return them by name, in the model's order.
 
@@ -66,6 +82,12 @@ def _inputs(model: Any) -> list[Any]:
     if not inputs:
         raise ModelError("the model has no input; everything in it is constant")
     strange = [value.name for value in inputs if value.type.tensor_type.elem_type != _FLOAT]
+    other = [_OTHER_FLOATS[kind] for value in inputs if (kind := value.type.tensor_type.elem_type) in _OTHER_FLOATS]
+    if other:
+        raise ModelError(
+            f"the model's input {', '.join(strange)} is {other[0]}; export the network in float32 (in torch: "
+            "model.float() before the export); --quantize float16 halves the weights afterwards"
+        )
     if strange:
         raise ModelError(
             f"the model's input {', '.join(strange)} is no float32 tensor; only float inputs are converted: make it "

@@ -13,6 +13,7 @@ from converters.comparison import sqnr_db
 from converters.onnx_rewrite import prepare
 from converters.onnx_rewrite.coverage import unsupported
 from converters.rounding import SAME_NETWORK_DB
+from converters.steps.onnx_names import named_again, without_colons
 from edge_runtime.errors import ModelError
 from edge_runtime.model_file import CUSTOM, read_model
 
@@ -47,17 +48,19 @@ def lower(model: Any, how: Lowering) -> bytes:
     refused = unsupported(plain)
     if refused:
         raise ModelError(f"operators that do not convert: {'; '.join(refused[:_NAMED_AT_MOST])}; change this part")
+    names = without_colons(plain)
     how.folder.mkdir(exist_ok=True)
     # The converter rewrites its input file: it gets one of its own.
     copy = how.folder / "model.onnx"
     found = how.folder / "model_float32.tflite"
     found.unlink(missing_ok=True)
     onnx.save(plain, str(copy))
-    _convert(copy, how)
+    plain_names = {name: wanted for wanted, name in names.items()}
+    _convert(copy, how, [plain_names.get(name, name) for name in how.shapes])
     if not found.is_file():
         raise NotConvertedError("onnx2tf wrote no float32 model")
     _refuse_custom(found, model)
-    return found.read_bytes()
+    return named_again(found.read_bytes(), names)
 
 
 def _simplified(model: Any) -> Any:
@@ -70,7 +73,7 @@ def _simplified(model: Any) -> Any:
         return model
 
 
-def _convert(copy: Path, how: Lowering) -> None:
+def _convert(copy: Path, how: Lowering, inputs: Sequence[str]) -> None:
     import onnx2tf
 
     try:
@@ -80,7 +83,7 @@ def _convert(copy: Path, how: Lowering) -> None:
             non_verbose=True,
             copy_onnx_input_output_names_to_tflite=True,
             not_use_onnxsim=True,  # which would start it as a command; it was asked already
-            keep_ncw_or_nchw_or_ncdhw_input_names=None if how.turned else list(how.shapes),
+            keep_ncw_or_nchw_or_ncdhw_input_names=None if how.turned else list(inputs),
         )
     except SystemExit as error:
         raise NotConvertedError("onnx2tf gave the network up") from error

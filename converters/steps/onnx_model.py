@@ -15,6 +15,7 @@ from converters.steps.onnx_inputs import (
     fixed_inputs,
     import_onnx,
     load,
+    refuse_quantized,
     takes_anything,
     takes_pictures,
 )
@@ -52,6 +53,7 @@ class Session:
         del unroll  # recurrences are written out anyway
         onnx = import_onnx()
         model = load(onnx, source)
+        refuse_quantized(model)
         self._shapes = fixed_inputs(model, input_shape)
         folder = Path(output).parent / "onnx2tf"
         self._model = model

@@ -256,3 +256,61 @@ def test_a_picture_whose_colours_come_last_keeps_its_layout(convert: Run, tmp_pa
     assert status == 0, said
     converted = read_model(tmp_path / "out.tflite")
     assert [converted.tensors[index].shape for index in converted.inputs] == [(1, 12, 16, 3)]
+
+
+def test_names_with_a_colon_and_colours_last_stay_as_tensorflow_exports_them(convert: Run, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    constants = [
+        onnx.numpy_helper.from_array(generator.normal(size=(4, 3, 3, 3)).astype(np.float32), "weights:0"),
+        onnx.numpy_helper.from_array(generator.normal(size=(4, 2)).astype(np.float32), "last:0"),
+    ]
+    nodes = [
+        helper.make_node("Transpose", ["image:0"], ["turned:0"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["turned:0", "weights:0"], ["map:0"], strides=[2, 2]),
+        helper.make_node("Transpose", ["map:0"], ["back:0"], perm=[0, 2, 3, 1]),
+        helper.make_node("ReduceMean", ["back:0"], ["means:0"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means:0", "last:0"], ["answer:0"]),
+    ]
+    entry = helper.make_tensor_value_info("image:0", FLOAT, ["batch", 12, 20, 3])
+    ends = [helper.make_tensor_value_info("answer:0", FLOAT, ["batch", 2])]
+    graph = helper.make_graph(nodes, "g", [entry], ends, constants)
+    path = tmp_path / "tensorflow.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), path)
+    status, result, said = convert(path, "--quantize", "none", "--preset", "raw")
+    assert status == 0, said
+    assert [(one["source"], one["shape"]) for one in result["layout"]["inputs"]] == [("image:0", [1, 12, 20, 3])]
+    assert [one["name"] for one in result["verdict"]["outputs"]] == ["answer:0"]
+
+
+@pytest.mark.parametrize("kind", ["QuantizeLinear", "QLinearMatMul"])
+def test_a_network_of_integers_is_refused_with_what_to_give_instead(convert: Run, tmp_path: Path, kind: str) -> None:
+    scale, zero = np.float32(0.1), np.uint8(3)
+    eight = np.full((8, 8), 5, np.uint8)
+    constants = {"s": scale, "z": zero, "w": eight}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="rounds")]
+    if kind == "QLinearMatMul":
+        nodes = [
+            helper.make_node("Cast", ["x"], ["q0"], to=onnx.TensorProto.UINT8),
+            helper.make_node("QLinearMatMul", ["q0", "s", "z", "w", "s", "z", "s", "z"], ["q"], name="rounds"),
+        ]
+    nodes.append(helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", FLOAT, [1, 8])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    path = tmp_path / "integers.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    status, _, said = convert(path, "--quantize", "none")
+    assert status == 3
+    assert f"quantised already ({kind} at rounds); give the float model that it was made from" in said
+
+
+def test_another_float_type_is_named_with_what_to_do(convert: Run, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Cast", ["h"], ["y"], to=FLOAT)]
+    path = save(tmp_path / "half.onnx", nodes, {"x": [1, 8]}, {"y": 2}, x=onnx.TensorProto.FLOAT16)
+    status, _, said = convert(path, "--quantize", "none")
+    assert status == 3
+    assert "input x is float16; export the network in float32" in said
