@@ -15,7 +15,7 @@ import numpy as np
 from converters.box_labels import open_boxes
 from converters.options import RANDOM, SampleSource
 from converters.sample_pool import STREAM, Array, Feeder, Pool, random_pool, sample_shape, with_targets
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import EdgeRuntimeError, InputMismatchError, UsageError
 from edge_runtime.registry import plugin
 from edge_runtime.sources.images import PICTURE_SUFFIXES
 from edge_runtime.types import WindowInput
@@ -159,10 +159,12 @@ def _windows(path: Path, feeder: Feeder) -> Iterator[Array]:
         raise UsageError(f"{path}: the model takes pictures, not recordings")
     source_class = plugin("sources", path.suffix.lower().lstrip("."))
     source = source_class(msgspec.convert({"path": str(path)}, source_class.Config), stream=STREAM, wants=wants)
-    source.open()
     try:
+        source.open()
         while (frame := source.read(1.0)) is not None:
             yield feeder.feed(frame.data, "window")
+    except InputMismatchError as error:
+        raise UsageError(f"{path}: {error}") from error
     finally:
         source.close()
 
@@ -192,6 +194,10 @@ def _from_callable(function: Callable[[], Iterable[Any]], where: str, feeder: Fe
         yielded = list(itertools.islice(function(), MOST_FROM_CALLABLE))
     except TypeError as error:
         raise UsageError(f"{where}: must take no arguments and return samples: {error}") from error
+    except EdgeRuntimeError:
+        raise
+    except Exception as error:  # the user's own code raises what it likes
+        raise UsageError(f"{where}: raised {type(error).__name__}: {' '.join(str(error).split())}") from error
     if not yielded:
         raise UsageError(f"{where}: returned no samples")
     paired = isinstance(yielded[0], tuple)

@@ -1,5 +1,6 @@
 """Where samples come from, and that none is used twice."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,18 @@ def test_samples_that_come_class_by_class_in_turn_calibrate_with_all_classes(cou
     assert calibration.split(count, 60, hold_back=True, classes=in_order) == calibration.split(
         count, 60, hold_back=True
     )
+
+
+def test_a_callable_that_raises_is_named_with_what_it_said() -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield np.zeros((6, 8, 3), np.uint8)
+        raise RuntimeError("the disk\nis gone")
+
+    with pytest.raises(UsageError, match="broken: raised RuntimeError: the disk is gone"):
+        open_pool(broken, feeder())
+
+
+def test_a_recording_of_other_channels_is_named(tmp_path: Path) -> None:
+    (tmp_path / "three.csv").write_text("1,2,3\n" * 20)
+    with pytest.raises(UsageError, match=r"three\.csv: the model takes 2 channels"):
+        open_pool(tmp_path / "three.csv", feeder(WindowInput(4, 2)))
