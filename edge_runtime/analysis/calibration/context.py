@@ -36,7 +36,7 @@ _USUAL_US_PER_MB: Final = 200.0
 _ROUNDS: Final = 5
 _USUAL: Final = 0.03
 """Relative errors beyond this count by their size, no longer by its square."""
-_CENTRES: Final = 120
+_CENTRES: Final = 240
 REACH: Final = 6.0
 AMPLITUDE: Final = 0.1
 """Of the bend; chosen on the networks of docs/calibration.md: the error is much the same from 0.05 to 0.3, 6 to 24."""

@@ -25,6 +25,11 @@ OUTLIER: Final = 5.0
 """What took so many times longer than the law says was disturbed: a law that is fitted to relative errors is not bent
 far by a few times that are too long.
 """
+SLOW: Final = 0.25
+SLOW_DEVIATIONS: Final = 4.0
+"""What took longer than its neighbours say, by more than both (of the logarithm, and in median deviations), was
+disturbed: with several threads one of them may have been kept from running. Nothing makes it faster than it is.
+"""
 _WIDTHS: Final = (1, 8, 16, 32)
 _TILES: Final = {
     "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 8, 16)), (1, (8, 16, 32, 64))),
@@ -40,11 +45,16 @@ _FAR: Final = 0.5
 
 
 def fit_table(
-    kernel: str, threads: int, points: dict[tuple[int, ...], float], *, caches_bytes: tuple[int, int]
+    kernel: str,
+    threads: int,
+    points: dict[tuple[int, ...], float],
+    *,
+    caches_bytes: tuple[int, int],
+    again: bool = True,
 ) -> Table:
     """Return the table of a kernel; ``points`` are microseconds by sizes, at least ``LEAST_POINTS``.
 
-    ``caches_bytes``: first and second level of all cores that take part.
+    ``caches_bytes``: first and second level of all cores that take part. ``again``: once more without what was slow.
     """
     sizes = np.array(list(points), np.int64)
     took_us = np.array(list(points.values()))
@@ -53,8 +63,12 @@ def fit_table(
     kept = took_us < OUTLIER * lawful
     if LEAST_POINTS <= kept.sum() < len(kept):
         rest = {size: us for (size, us), keep in zip(points.items(), kept, strict=True) if keep}
-        return fit_table(kernel, threads, rest, caches_bytes=caches_bytes)
-    reach, amplitude, noise, error = _fit_bend(coordinates(kernel, sizes), np.log(took_us / lawful))
+        return fit_table(kernel, threads, rest, caches_bytes=caches_bytes, again=again)
+    (reach, amplitude, noise, error), left_out = _fit_bend(coordinates(kernel, sizes), np.log(took_us / lawful))
+    slow = left_out > max(SLOW, SLOW_DEVIATIONS * float(np.median(np.abs(left_out))))
+    if again and slow.any() and (~slow).sum() >= LEAST_POINTS:
+        rest = {size: us for (size, us), far in zip(points.items(), slow, strict=True) if not far}
+        return fit_table(kernel, threads, rest, caches_bytes=caches_bytes, again=False)
     lines = (" ".join(str(size) for size in row) + f" {us:.3f}" for row, us in points.items())
     return Table(
         kernel=kernel,
@@ -92,19 +106,21 @@ def _with_side(tile: Tile, side: int, size: int) -> Tile:
     return rows, outputs, depth
 
 
-def _fit_bend(at: Floats, off: Floats) -> tuple[float, float, float, float]:
-    """Return reach, amplitude, noise and the error of leaving one out; the formula is Rasmussen and Williams' 5.12."""
-    best = (np.inf, 1.0, 0.05, 0.05)
+def _fit_bend(at: Floats, off: Floats) -> tuple[tuple[float, float, float, float], Floats]:
+    """Return reach, amplitude, noise and the error of leaving one out, and by how much each is off when it is left out.
+
+    The formula is Rasmussen and Williams' 5.12.
+    """
+    best, far = (1.0, 0.05, 0.05, np.inf), np.zeros(len(off))
     for reach in _REACHES:
         alike = matern(at, at, reach)
         for amplitude, noise in product(_AMPLITUDES, _NOISES):
             inverse = np.linalg.inv(amplitude**2 * alike + noise**2 * np.eye(len(off)))
             left_out = (inverse @ off) / np.diag(inverse)
             error = float(np.sqrt(np.mean(np.minimum(left_out**2, _FAR**2))))
-            if error < best[0]:
-                best = (error, reach, amplitude, noise)
-    error, reach, amplitude, noise = best
-    return reach, amplitude, noise, error
+            if error < best[3]:
+                best, far = (reach, amplitude, noise, error), left_out
+    return best, far
 
 
 def least_relative_squares(terms: Floats, wanted: Floats) -> Floats:

@@ -6,6 +6,7 @@ by which core. So networks are drawn at random (seeded) that have little in comm
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import prod
 from random import Random
 from typing import Final
 
@@ -13,7 +14,7 @@ from edge_runtime.analysis.calibration import wiring as make
 from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
 _TYPES: Final = ("float32", "int8", "float32", "int8", "float32", "int8", "uint8")
-_SIDES: Final = (8, 12, 16, 24, 32, 32, 48, 64, 64, 96, 128)
+_SIDES: Final = (4, 5, 7, 7, 8, 12, 14, 16, 24, 32, 32, 48, 64, 64, 96, 128)
 _WIDTHS: Final = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512)
 _MOST_MACS: Final = 3_000_000
 """Of one operator, times a few: a network of a few hundred microseconds says as much as a long one."""
@@ -21,6 +22,8 @@ _GREATEST_MACS: Final = 40_000_000
 _MOST_VALUES: Final = 1_000_000
 _MOST_CHANNELS: Final = 768
 _LEAST_WIDTH: Final = 8
+_ROWS_SHARE: Final = 0.15
+"""Of the networks work on one row, as those for sound and for movement do."""
 
 Block = Callable[[Random, Wiring, Value], Value]
 
@@ -37,18 +40,19 @@ def mixtures(count: int) -> Iterator[Network]:
 def _mixture(random: Random, network: Wiring) -> Network:
     """Return a picture that goes through a few kinds of blocks, and now and then back to a larger one."""
     side, depth = random.choice(_SIDES), random.randint(4, 30)
+    shape = (1, 1, side * random.choice((1, 4, 8))) if random.random() < _ROWS_SHARE else (1, side, side)
     names = [name for name in _BLOCKS if network.type != "uint8" or name in _UNSIGNED]
     blocks = [_BLOCKS[name] for name in random.sample(names, random.randint(1, 3))]
-    x = network.input((1, side, side, random.choice((3, 3, 8, 16, *_WIDTHS[2:10]))))
+    x = network.input((*shape, random.choice((3, 3, 8, 16, *_WIDTHS[2:10]))))
     large: list[Value] = []
-    macs = random.choice((1, 1, 2, 4, 12)) * _MOST_MACS
+    macs = random.choice((1, 1, 2, 4, 12, 12)) * _MOST_MACS
     network.most_macs = min(macs, _GREATEST_MACS)
     if random.random() < 0.5:
         x = _convolved(random, network, x, stride=2)
     while network.count < depth:
         x = random.choice(blocks)(random, network, x)
-        if x.shape[1] >= 8 and random.random() < 0.3:
-            large.append(x)
+        if x.shape[2] >= 8 and random.random() < 0.3:
+            large += [x] if x.shape[1] > 1 else []
             x = _smaller(random, network, x)
         elif large and random.random() < 0.25:
             x = _larger(random, network, x, large.pop())
@@ -72,10 +76,11 @@ def _width(random: Random, network: Wiring, x: Value, *, taps: int = 1, stride: 
 def _convolved(
     random: Random, network: Wiring, x: Value, *, windows: Sequence[int] = (1, 3, 3, 5, 7), stride: int = 1
 ) -> Value:
-    window = random.choice(windows)
-    if _LEAST_WIDTH * x.shape[-1] * (window * x.shape[1] // stride) ** 2 > 2 * network.most_macs:
-        window = 1
-    channels = _width(random, network, x, taps=window**2, stride=stride)
+    size, (_, height, width, depth) = random.choice(windows), x.shape
+    if _LEAST_WIDTH * depth * height * width * (size // stride) ** 2 > 2 * network.most_macs:
+        size = 1
+    window = (size, size) if height > 1 else (1, size)
+    channels = _width(random, network, x, taps=prod(window), stride=stride)
     return network.add(partial(make.convolution, channels, window, stride), x)
 
 
@@ -198,7 +203,8 @@ def _halved(random: Random, network: Wiring, x: Value) -> Value:
 def _long(random: Random, network: Wiring, x: Value) -> Value:
     """Windows of one row and of one column."""
     size = random.choice((3, 3, 5, 7, 9))
-    for window in random.sample(((1, size), (size, 1)), random.randint(1, 2)):
+    ways = ((1, size), (size, 1)) if x.shape[1] > 1 else ((1, size),)
+    for window in random.sample(ways, random.randint(1, len(ways))):
         channels = _width(random, network, x, taps=size)
         x = network.add(partial(make.convolution, channels, window, 1), x)
     return x

@@ -20,7 +20,7 @@ _SMALL: Final = frozenset({"dense", "tiny", "steps", "rows"})
 """Kinds of networks whose operators are smaller than those that are timed anyway."""
 _MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "enlarged"})
 """Steps that are of all shapes in networks."""
-_MOST_ALIKE: Final = 110
+_MOST_ALIKE: Final = 90
 """Probes of one step."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""

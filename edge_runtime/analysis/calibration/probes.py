@@ -23,14 +23,18 @@ MOST_MACS: Final = 120_000_000
 MOST_SINGLE: Final = 60_000
 MOST_ELEMENTS: Final = 1_500_000
 LEAST_MACS: Final = 2_000
+USUAL: Final = (250, 9_000)
+"""Channels times side of most pictures in networks: the larger the picture, the fewer channels it has."""
+USUAL_SHARE: Final = 0.75
+"""Of what is drawn is of such sizes; the rest of all sizes."""
 PICTURES: Final = (
     (4, 32),
     (7, 192),
     (14, 480),
     (28, 144),
     (28, 256),
+    (7, 960),
     (56, 24),
-    (80, 48),
     (112, 32),
     (112, 80),
 )
@@ -72,7 +76,7 @@ def in_turns(probes: Sequence[Probe]) -> list[Probe]:
 def _weighted() -> Iterator[Probe]:
     """Yield operators with weights, their sizes drawn at random."""
     random = Random(7)  # noqa: S311 - the same operators on every device
-    for type_name, share in (("float32", 1.0), ("int8", 1.0), ("uint8", 0.4)):
+    for type_name, share in (("float32", 1.0), ("int8", 1.0), ("uint8", 0.33)):
         yield from _pointwise(random, type_name, int(150 * share))
         yield from _windowed(random, type_name, int(180 * share))
         yield from _grouped(random, type_name, int(60 * share))
@@ -82,7 +86,7 @@ def _weighted() -> Iterator[Probe]:
     yield from _dynamic(random, 0.25)
     yield from _recurrent(random, 12)
     for type_name in MAIN_TYPES:
-        yield from _transposed(random, type_name, 40)
+        yield from _transposed(random, type_name, 50)
         yield from _products(random, type_name, 16)
 
 
@@ -91,7 +95,8 @@ def _dynamic(random: Random, share: float) -> Iterator[Probe]:
     yield from _pointwise(random, "dynamic", int(150 * share))
     yield from _windowed(random, "dynamic", int(180 * share))
     yield from _depthwise(random, "dynamic", int(80 * share))
-    yield from _dense(random, "dynamic", int(84 * share))
+    yield from _grouped(random, "dynamic", int(40 * share))
+    yield from _dense(random, "dynamic", int(160 * share))
 
 
 def _pointwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
@@ -161,10 +166,13 @@ def _dense(random: Random, type_name: str, count: int) -> Iterator[Probe]:
 
 
 def _transposed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    """Yield transposed convolutions, most of them to fewer channels, as where a picture is enlarged again."""
     for _ in range(count):
-        side, channels = _drawn(random, taps=4)
-        window = random.choice((2, 3, 4))
-        yield Probe(f"{type_name} transposed", partial(make.transposed, type_name, side, channels, window=window))
+        side, window = random.choice((3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 64)), random.choice((2, 2, 3, 4))
+        depth, width = random.choice((16, 24, 32, 48, 64, 96, 128, 256)), random.choice((3, 8, 12, 16, 24, 32, 64, 128))
+        if side * side * depth * width * window**2 <= MOST_MACS // 4:
+            made = partial(make.transposed, type_name, side, (depth, min(depth, width)), window=window)
+            yield Probe(f"{type_name} transposed", made)
 
 
 def _recurrent(random: Random, count: int) -> Iterator[Probe]:
@@ -187,7 +195,10 @@ def _drawn(random: Random, *, taps: int, thin: bool = False, alike: bool = False
     """Draw the result's side and the channels in and out; ``thin`` has pictures of 1 and 3 channels among them."""
     while True:
         side = random.choice(SIDES)
-        depth, width = random.choice(CHANNELS), random.choice(CHANNELS)
+        widths: tuple[int, ...] = CHANNELS
+        if random.random() < USUAL_SHARE:
+            widths = tuple(one for one in CHANNELS if USUAL[0] <= one * side <= USUAL[1])
+        depth, width = random.choice(widths), random.choice(widths)
         if thin and random.random() < 0.15:
             depth = random.choice((1, 3))
         width = depth if alike else width

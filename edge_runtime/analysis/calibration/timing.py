@@ -140,6 +140,7 @@ class ProbeTimer:
         self._found: dict[tuple[int, int], Point] = {}
         self._apart: dict[tuple[int, int], float] = {}
         self._left_out: set[int] = set()
+        self._following = 0
 
     @property
     def points(self) -> list[Point]:
@@ -152,16 +153,21 @@ class ProbeTimer:
         return float(np.median(list(self._apart.values()))) if self._apart else 0.0
 
     def run(self, seconds: float, progress: Callable[[int], object] = lambda _done: None) -> None:
-        """Time all probes once within ``seconds``, or as many as can be; ``progress`` is told of every probe."""
+        """Time all probes once within ``seconds``, or as many as can be; ``progress`` is told of every probe.
+
+        It goes on where the last run ended.
+        """
         end_s = time.monotonic() + seconds
-        for index, probe in enumerate(self._probes):
+        for done in range(len(self._probes)):
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 break
             progress(1)
+            index = self._following
+            probe, self._following = self._probes[index], (index + 1) % len(self._probes)
             if index in self._left_out:
                 continue
-            share_s = left_s / (len(self._probes) - index) / len(self._threads)
+            share_s = left_s / (len(self._probes) - done) / len(self._threads)
             try:
                 points = list(_time_probe(probe, self._runtime, threads=self._threads, share_s=share_s))
             except EngineError:
