@@ -30,7 +30,6 @@ _POINTS: Final[dict[Law, re.Pattern[str]]] = {
 _TERMS: Final[dict[Law, int]] = {"product": 9, "depthwise": 8, "values": 7}
 _LARGEST: Final = 1e12
 SHORTEST_US: Final = 0.05
-_ROW_GROUPS: Final = (4, 8, 16)
 _CHANNEL_GROUPS: Final = (16, 32, 64)
 _WASTE_WEIGHT: Final = 3.0
 """Chosen on the design set of docs/static-inference.md; the error is much the same from 2 to 4."""
@@ -114,15 +113,12 @@ def law_of(kernel: str) -> Law:
 def coordinates(kernel: str, sizes: NDArray[np.int64]) -> Floats:
     """Return where points lie (n, c): logarithms to base 2 of the sizes, and how much groups of several widths waste.
 
-    Two operators are alike when their sizes are and when their last rows and channels fill the kernels' tiles alike.
+    Two operators are alike when their sizes are and when their last channels fill the kernels' tiles alike.
     """
     logarithms = np.log2(np.maximum(sizes, 1).astype(np.float64))
-    law = law_of(kernel)
-    groups = {"product": ((0, _ROW_GROUPS), (1, _CHANNEL_GROUPS)), "depthwise": ((1, _CHANNEL_GROUPS),), "values": ()}
+    groups = _CHANNEL_GROUPS if law_of(kernel) != "values" else ()
     wasted = [
-        _WASTE_WEIGHT * np.log2(np.ceil(sizes[:, column] / group) * group / np.maximum(sizes[:, column], 1))
-        for column, widths in groups[law]
-        for group in widths
+        _WASTE_WEIGHT * np.log2(np.ceil(sizes[:, 1] / group) * group / np.maximum(sizes[:, 1], 1)) for group in groups
     ]
     return np.column_stack([logarithms, *wasted])
 

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import assemble
@@ -73,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     engine = {"threads": args.threads, "delegate": args.delegate}
     flags = {"model": _given(model)}
     config = configuration.load(None, flags)
+    state = state_path(configuration.device_id(config))
+    path = assemble.find_model(args.model, state)
     pipeline = assemble.open_pipeline(
-        assemble.find_model(args.model, state_path(configuration.device_id(config))),
+        path,
         model=config.model,
         engine=configuration.section(EngineConfig, _given(engine), where="flags"),
     )
@@ -84,8 +87,18 @@ def run(args: argparse.Namespace) -> int:
         document = bench.document()
     finally:
         pipeline.close()
+    document["expected"] = _expected(document, path, state)
     sys.stdout.write(json.dumps(document) + "\n" if args.json else table(document))
     return 0
+
+
+def _expected(document: dict[str, Any], path: Path, state: Path) -> dict[str, Any] | None:
+    """Return what this machine's profile says of the model; None where it has none or a delegate runs the model."""
+    if document["delegate"] != "cpu" or not document["threads"]:
+        return None
+    from edge_runtime.cli.bench_expected import expected
+
+    return expected(path, threads=int(document["threads"]), state=state)
 
 
 def _calibrate(args: argparse.Namespace) -> int:
@@ -135,6 +148,10 @@ def table(document: dict[str, Any]) -> str:
     lines.append(_way("pipeline, one thread", document["serial"]))
     lines.append(_way("pipeline, threaded", document["threaded"]))
     lines += ["", f"memory: {memory['rss']} MiB resident, {memory['peak']} at its peak"]
+    if document.get("expected"):
+        from edge_runtime.cli.bench_expected import line
+
+        lines.append(line(document["expected"]))
     return "\n".join(lines) + "\n"
 
 

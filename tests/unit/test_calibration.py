@@ -26,7 +26,8 @@ from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.profile import load_profile, parse_profile
 from edge_runtime.analysis.surroundings import Caches, Context, Part, Surroundings, in_context_us
-from edge_runtime.cli import main
+from edge_runtime.cli import bench_expected, main
+from edge_runtime.cli.bench_expected import expected, line
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
@@ -125,6 +126,16 @@ def test_no_cost_of_a_law_is_below_zero() -> None:
     found = least_squares_above_zero(matrix, matrix @ true)
     assert found == pytest.approx(true, abs=1e-6)
     assert (least_squares_above_zero(matrix, matrix @ np.array([1.0, -1.0, 0.5, -0.2, 0.1])) >= 0).all()
+
+
+def test_what_was_slow_against_its_neighbours_does_not_count() -> None:
+    points = products()
+    sizes = list(points)[len(points) // 2]
+    disturbed = points | {sizes: 2 * points[sizes]}
+    table = fit_table("xnnpack/int8/CONV_2D/1x1", 1, disturbed, caches_bytes=(2**15, 2**21))
+    assert len(table.points.splitlines()) == len(points) - 1
+    predicted, _ = table.predict(np.array([sizes]))
+    assert predicted[0] == pytest.approx(points[sizes], rel=0.1)
 
 
 def test_a_table_gives_back_what_was_measured_and_is_unsure_far_from_it() -> None:
@@ -236,6 +247,25 @@ def test_a_short_calibration_becomes_a_profile_that_predicts(tmp_path: Path) -> 
         latency = predict_latency(build_graph(parse_model(network.make(), "network")), profile, threads=1)
         assert 0 < latency.low_ms < latency.ms < latency.high_ms
         assert latency.ms - latency.call_ms == pytest.approx(sum(node.ms for node in latency.nodes))
+
+
+def test_bench_tells_what_the_profile_of_this_machine_expects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "network.tflite"
+    model.write_bytes(next(patterns(1)).make())
+    assert expected(model, threads=1, state=tmp_path) is None
+    made = calibration({"xnnpack/float32/CONV_2D/1x1": products()})
+    text = profile_text(made, cores=2, memory_mb=1.0, clock_mhz=1.0)
+    (tmp_path / "profile.toml").write_text(text)
+    # Of another machine: its pace says nothing here.
+    assert expected(model, threads=1, state=tmp_path) is None
+    monkeypatch.setattr(bench_expected, "pace", lambda _profile, *, threads: 1.25)
+    found = expected(model, threads=1, state=tmp_path)
+    assert found is not None
+    assert found["at_this_pace_ms"] == pytest.approx(1.25 * found["predicted_ms"], abs=0.002)
+    assert found["interval_ms"][0] < found["predicted_ms"] < found["interval_ms"][1]
+    assert "1.25 times as long" in line(found)
+    (tmp_path / "profile.toml").write_text("damaged")
+    assert expected(model, threads=1, state=tmp_path) is None
 
 
 def test_an_operator_that_was_measured_counts_as_measured(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ disturbed: with several threads one of them may have been kept from running. Not
 """
 _WIDTHS: Final = (1, 8, 16, 32)
 _TILES: Final = {
-    "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 8, 16)), (1, (8, 16, 32, 64))),
+    "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 5, 7, 8, 14, 16)), (1, (8, 16, 32, 64))),
     "depthwise": ((1, _WIDTHS),),
     "values": ((1, _WIDTHS),),
 }

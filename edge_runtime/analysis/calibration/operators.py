@@ -111,6 +111,16 @@ def unary(name: str, fed_type: str, made_type: str, shape: Sequence[int], option
     return writer.model([fed], [made])
 
 
+def prelu(type_name: str, shape: Sequence[int]) -> bytes:
+    """Return PRELU with a slope for each channel, constant in float32."""
+    writer = ModelWriter()
+    fed, slopes = writer.tensor(shape, type_name), [1, 1, shape[-1]]
+    slope = writer.weights(slopes, type_name) if type_name == "float32" else writer.tensor(slopes, type_name)
+    made = writer.tensor(shape, type_name)
+    writer.operator("PRELU", [fed, slope], [made], None)
+    return writer.model([fed] if type_name == "float32" else [fed, slope], [made])
+
+
 def positive(name: str, shape: Sequence[int]) -> bytes:
     """Return an int8 operator that is defined for values above zero only."""
     writer = ModelWriter()

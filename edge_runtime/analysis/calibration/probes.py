@@ -19,6 +19,8 @@ CHANNELS: Final = (
     3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 120, 128, 144, 160, 184, 192, 224, 240, 256,
     288, 320, 384, 432, 480, 512, 576, 640, 672, 768, 960, 1024, 1152, 1280, 1536, 2048,
 )  # fmt: skip
+ROUND_CHANNELS: Final = (16, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024)
+"""What fills a kernel's tiles, and most networks have: half of what is drawn of usual sizes has these."""
 MOST_MACS: Final = 120_000_000
 MOST_SINGLE: Final = 60_000
 MOST_ELEMENTS: Final = 1_500_000
@@ -197,7 +199,8 @@ def _drawn(random: Random, *, taps: int, thin: bool = False, alike: bool = False
         side = random.choice(SIDES)
         widths: tuple[int, ...] = CHANNELS
         if random.random() < USUAL_SHARE:
-            widths = tuple(one for one in CHANNELS if USUAL[0] <= one * side <= USUAL[1])
+            drawn = random.choice((CHANNELS, ROUND_CHANNELS))
+            widths = tuple(one for one in drawn if USUAL[0] <= one * side <= USUAL[1])
         depth, width = random.choice(widths), random.choice(widths)
         if thin and random.random() < 0.15:
             depth = random.choice((1, 3))
@@ -253,6 +256,8 @@ def _unary(shape: list[int]) -> Iterator[Probe]:
         yield Probe(f"{name} float32", partial(make.unary, name, "float32", "float32", shape, _OPTIONS.get(name)))
     for name in ("LOGISTIC", "TANH", "HARD_SWISH", "RELU", "LEAKY_RELU", "GELU", "QUANTIZE"):
         yield Probe(f"{name} int8", partial(make.unary, name, "int8", "int8", shape, _OPTIONS.get(name)))
+    for type_name in MAIN_TYPES:
+        yield Probe(f"PRELU {type_name}", partial(make.prelu, type_name, shape))
     yield Probe("RSQRT int8", partial(make.positive, "RSQRT", shape))
     yield Probe("QUANTIZE float32", partial(make.unary, "QUANTIZE", "float32", "int8", shape))
     yield Probe("DEQUANTIZE int8", partial(make.unary, "DEQUANTIZE", "int8", "float32", shape))
