@@ -207,7 +207,9 @@ class Feeder:
         if self.is_picture and rows.dtype == np.uint8 and _picture_like(rows):
             return lambda index: self._pixels(rows[index])
         if int(np.prod(rows.shape[1:])) != int(np.prod(side)) or (self.is_picture and rows.shape[1:] != side):
-            raise UsageError(f"{where}: samples of shape {list(rows.shape[1:])}, the model takes {list(side)}")
+            turned = rows.ndim == 4 and (*rows.shape[2:], rows.shape[1]) == tuple(side)
+            hint = "; colours come last: numpy.moveaxis(samples, 1, -1)" if turned else ""
+            raise UsageError(f"{where}: samples of shape {list(rows.shape[1:])}, the model takes {list(side)}{hint}")
         if self.is_picture:
             self._check_range(rows, where)
             return lambda index: np.asarray(rows[index], np.float32)

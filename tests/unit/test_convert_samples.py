@@ -240,3 +240,11 @@ def test_a_recording_of_other_channels_is_named(tmp_path: Path) -> None:
     (tmp_path / "three.csv").write_text("1,2,3\n" * 20)
     with pytest.raises(UsageError, match=r"three\.csv: the model takes 2 channels"):
         open_pool(tmp_path / "three.csv", feeder(WindowInput(4, 2)))
+
+
+@pytest.mark.parametrize(("shape", "hinted"), [((4, 3, 6, 8), True), ((4, 3, 8, 6), False), ((4,), False)])
+def test_samples_with_colours_first_are_told_how_to_turn(tmp_path: Path, shape: tuple[int, ...], hinted: bool) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
+    with pytest.raises(UsageError, match="the model takes") as refused:
+        open_pool(tmp_path / "x.npy", feeder())
+    assert ("moveaxis" in str(refused.value)) is hinted
