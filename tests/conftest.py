@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from native_libraries import build_fake_edgetpu
 from real_broker import Mosquitto, Subscriber, mosquitto_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+settings.register_profile("any machine", deadline=None)  # a busy one takes longer than the 200 ms of the default
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
