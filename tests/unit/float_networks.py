@@ -12,6 +12,9 @@ from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 NONE, RELU, RELU6 = 0, 1, 3
 _CODES = {
+    "ADD": 0,
+    "EXP": 47,
+    "LOG": 73,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 4,
     "FULLY_CONNECTED": 9,
@@ -86,7 +89,9 @@ def _options(part: Part) -> tuple[int, object]:
         dense = schema.FullyConnectedOptionsT()
         dense.fusedActivationFunction = part.activation
         return union.FullyConnectedOptions, dense
-    if part.kind == "LOGISTIC":
+    if part.kind == "ADD":
+        return union.AddOptions, schema.AddOptionsT()
+    if part.kind in {"LOGISTIC", "EXP", "LOG"}:
         return union.NONE, None
     if part.kind == "BATCH_MATMUL":
         return union.BatchMatMulOptions, schema.BatchMatMulOptionsT()
