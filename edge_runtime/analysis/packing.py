@@ -173,7 +173,7 @@ def _products(graph: Graph, node: Node) -> Iterator[Product]:
         rows, depth, columns = weights.shape[0], prod(weights.shape[1:]), prod(result.shape[:3])
     elif node.name == "TRANSPOSE_CONV" and len(weights.shape) == len(fed.shape) == 4:
         rows, depth, columns = prod(weights.shape[:3]), weights.shape[3], prod(fed.shape[1:3])
-    elif node.name == "FULLY_CONNECTED" and len(weights.shape) == 2:
+    elif node.name == "FULLY_CONNECTED" and len(weights.shape) == 2 and not hybrid:
         rows, depth = weights.shape
         columns = fed.elements // depth
     elif node.name == "BATCH_MATMUL" and len(fed.shape) >= 2 and len(weights.shape) >= 2 and fed.type == weights.type:

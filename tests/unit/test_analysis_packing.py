@@ -134,6 +134,14 @@ def test_only_products_of_several_columns_are_packed() -> None:
     assert packing_bytes(single, single.nodes) == 0
 
 
+def test_dynamic_range_layers_multiply_row_by_row_and_pack_nothing() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([100, 96])
+    inputs = [fed, model.weights([192, 96], "int8"), model.weights([192])]
+    graph = model.build([fed], [model.op("FULLY_CONNECTED", inputs, [100, 192], schema.FullyConnectedOptionsT())])
+    assert packing_bytes(graph, graph.nodes) == 0
+
+
 def test_values_of_16_bits_have_reference_kernels_that_pack_nothing() -> None:
     model = ModelBuilder("int16")
     fed = model.tensor([1, 8, 8, 32])
