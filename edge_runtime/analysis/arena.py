@@ -32,6 +32,7 @@ class Allocation:
     size_bytes: int
     tensor: int | None
     """None for a kernel's temporary."""
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Arena:
     """Variables, and what kernels keep between runs."""
     allocations: tuple[Allocation, ...]
     live_bytes: tuple[int, ...]
+    untouched_bytes: int
+    """Of ``size_bytes``, what nothing is ever written to."""
     peak: int | None
     """The operator while which most is needed; None for a model without operators."""
 
@@ -63,14 +66,16 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None, *, share: int
             if part.persistent:
                 persistent += aligned(part.size_bytes)
             else:
-                needs.append(Need(part.name, part.size_bytes, node.index, node.index))
+                needs.append(Need(part.name, part.size_bytes, node.index, node.index, written=part.written))
     allocations = _place(needs, end, graph.model.path, most_steps=MAX_STEPS // share)
     live = _live(allocations, len(graph.nodes))
+    size_bytes = max((one.offset + one.size_bytes for one in allocations), default=0)
     return Arena(
-        size_bytes=max((one.offset + one.size_bytes for one in allocations), default=0),
+        size_bytes=size_bytes,
         persistent_bytes=persistent,
         allocations=tuple(allocations),
         live_bytes=tuple(live),
+        untouched_bytes=size_bytes - _written(allocations),
         peak=max(range(len(live)), key=live.__getitem__) if live else None,
     )
 
@@ -80,6 +85,16 @@ def plan_workspace(graph: Graph, delegation: Delegation, *, share: int = 1) -> i
     end = max(2 * len(graph.nodes) - 1, 0)
     allocations = _place(inside(graph, delegation), end, graph.model.path, most_steps=2 * MAX_STEPS // share)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
+
+
+def _written(allocations: list[Allocation]) -> int:
+    """Return how much of the arena is written to at some time."""
+    total, end = 0, 0
+    for one in sorted(allocations, key=lambda one: one.offset):
+        if one.written and one.offset + one.size_bytes > end:
+            total += one.offset + one.size_bytes - max(one.offset, end)
+            end = one.offset + one.size_bytes
+    return total
 
 
 def _live(allocations: list[Allocation], count: int) -> list[int]:
@@ -137,4 +152,4 @@ def _gap(neighbours: list[tuple[int, int, int]], floor: int, size_bytes: int) ->
 
 
 def _allocation(need: Need, offset: int, end: int) -> Allocation:
-    return Allocation(need.name, need.first, min(need.last, end), offset, need.size_bytes, need.tensor)
+    return Allocation(need.name, need.first, min(need.last, end), offset, need.size_bytes, need.tensor, need.written)

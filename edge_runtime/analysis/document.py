@@ -97,7 +97,7 @@ def _memory(found: Inspection) -> dict[str, Any]:
     peak = memory.planned.peak
     return {
         "planned_arena_bytes": memory.planned.size_bytes + memory.planned.persistent_bytes,
-        "arena_bytes": memory.arena.size_bytes + memory.arena.persistent_bytes,
+        "arena_bytes": memory.arena.size_bytes - memory.arena.untouched_bytes + memory.arena.persistent_bytes,
         "workspace_bytes": memory.workspace_bytes,
         "packed_bytes": memory.packed_bytes,
         "table_bytes": memory.table_bytes,

@@ -35,6 +35,7 @@ class Need:
     first: int
     last: int
     tensor: int | None = None
+    written: bool = True
 
 
 def tensors(graph: Graph) -> tuple[list[Need], int]:

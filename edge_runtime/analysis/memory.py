@@ -53,7 +53,7 @@ class Memory:
     @property
     def total_bytes(self) -> int:
         """Return what is allocated for the model."""
-        own = self.arena.size_bytes + self.arena.persistent_bytes + self.workspace_bytes
+        own = self.arena.size_bytes - self.arena.untouched_bytes + self.arena.persistent_bytes + self.workspace_bytes
         return own + self.packed_bytes + self.table_bytes + self.interpreter_bytes + self.called_bytes
 
     @property

@@ -23,6 +23,8 @@ class Scratch:
     name: str
     size_bytes: int
     persistent: bool = False
+    written: bool = True
+    """Whether its kernel uses it; what is never written takes a place and no memory."""
 
 
 def scratch(graph: Graph, node: Node) -> tuple[Scratch, ...]:
@@ -40,11 +42,12 @@ def _conv_2d(graph: Graph, node: Node) -> list[Scratch]:
     assert result is not None
     hybrid = _is_hybrid(fed, weights)
     parts = []
-    if weights.shape[3] != fed.shape[3] or fed.type.name == "int16":
-        return []  # groups and 16 bits have reference kernels
+    if fed.type.name == "int16":
+        return []  # a reference kernel
     if node.options.stride != (1, 1) or node.options.dilation != (1, 1) or weights.shape[1:3] != (1, 1):
-        columns = prod(result.shape[:3]) * fed.shape[3] * prod(weights.shape[1:3])
-        parts.append(Scratch("im2col", columns * (1 if hybrid else fed.type.bits // 8)))
+        # Of groups it is the columns of one, which their reference kernel never writes.
+        columns, grouped = prod(result.shape[:3]) * prod(weights.shape[1:]), weights.shape[3] != fed.shape[3]
+        parts.append(Scratch("im2col", columns * (1 if hybrid else fed.type.bits // 8), written=not grouped))
     if hybrid:
         rows = prod(fed.shape[:3])
         parts += [

@@ -188,6 +188,18 @@ def test_im2col_is_wanted_by_windows_and_strides_and_not_by_pointwise_convolutio
     assert scratch(graph, graph.nodes[1]) == ()
 
 
+def test_columns_of_a_grouped_convolution_have_a_place_and_take_no_memory() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 8, 8, 32])
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+    graph = model.build([fed], [model.op("CONV_2D", [fed, model.weights([64, 3, 3, 8])], [1, 8, 8, 64], options)])
+    plan = plan_arena(graph)
+    columns = 4 * 8 * 8 * 3 * 3 * 8
+    assert plan.size_bytes == 4 * 8 * 8 * (32 + 64) + columns
+    assert plan.untouched_bytes == columns
+
+
 def test_a_graph_made_to_keep_the_planner_busy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arena, "MAX_STEPS", 10)
     with pytest.raises(ModelError, match="too many tensors"):
