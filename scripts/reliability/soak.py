@@ -6,9 +6,10 @@
 JPEG frames from memory at ``--rate`` a second (0: as fast as they are taken), every prediction published at QoS 1 to a
 mosquitto and written to ``--jsonl``. At the very beginning the broker is away for 5 s: what an outage needs stays, and
 would else come at the first hiccup of the machine. ``--outage-every`` takes it away again now and then. Every 5 s the
-process is looked at from outside (proc(5)). The first tenth, in which pools fill, is left out. Exit status 1 when
-something grows: for threads, descriptors and the state directory any slope whose interval lies above 0, for memory one
-whose interval lies above ``--allowed-kib-per-hour``.
+process is looked at from outside (proc(5)). Two slopes are told: without the first tenth, and of the second half, which
+judges: memory that was needed once at a bad moment stays, in heap and pools, and such moments become rarer, while a
+leak goes on. Exit status 1 when something grows: for threads, descriptors and the state directory any slope whose
+interval lies above 0, for memory one whose interval lies above ``--allowed-kib-per-hour``.
 """
 
 import argparse
@@ -71,18 +72,23 @@ def sample(daemon: stand.Daemon, broker: Any, state: Path, args: argparse.Namesp
 
 
 def judge(samples: list[dict[str, float]], *, allowed_kib_per_hour: float) -> tuple[dict[str, Any], list[str]]:
-    """Return each quantity's slope an hour with its interval, and which of them grow."""
-    steady = samples[len(samples) // 10 :]
+    """Return each quantity's slopes an hour with their intervals, and which of them grow."""
+    steady, late = samples[len(samples) // 10 :], samples[len(samples) // 2 :]
     found: dict[str, Any] = {}
     growing = []
     for name in (key for key in steady[0] if key not in ("s", "written_kib")):
-        slope: Slope = theil_sen([(one["s"], one[name]) for one in steady]).scaled(3600)
-        found[name] = {"first": steady[0][name], "last": steady[-1][name], "per_hour": slope._asdict()}
+        slope, later = (_per_hour(part, name) for part in (steady, late))
+        found[name] = {"first": steady[0][name], "middle": late[0][name], "last": late[-1][name]}
+        found[name] |= {"per_hour": slope._asdict(), "second_half_per_hour": later._asdict()}
         limit = allowed_kib_per_hour if name in ("rss_kib", "anonymous_kib") else 0.0
-        within = name == "state_kib" and steady[-1][name] < OUTBOX_KEEPS_KIB
-        if slope.low > limit and not within:
+        within = name == "state_kib" and late[-1][name] < OUTBOX_KEEPS_KIB
+        if later.low > limit and not within:
             growing.append(name)
     return found, growing
+
+
+def _per_hour(samples: list[dict[str, float]], name: str) -> Slope:
+    return theil_sen([(one["s"], one[name]) for one in samples]).scaled(3600)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,16 +129,17 @@ def run(args: argparse.Namespace) -> int:
 def report(result: dict[str, Any]) -> None:
     print(f"{result['minutes']:g} minutes, {result['frames']} frames, {result['written_kib']:.0f} KiB written to disks")
     for name, one in result["found"].items():
-        slope = one["per_hour"]
-        print(
-            f"{name:>14}: {one['first']:.0f} to {one['last']:.0f}, {slope['value']:+.2f} an hour "
-            f"(95 %: {slope['low']:+.2f} to {slope['high']:+.2f})"
-        )
+        print(f"{name:>14}: {one['first']:.0f}, {one['middle']:.0f}, {one['last']:.0f}, an hour ", end="")
+        print("; second half ".join(_told(one[kind]) for kind in ("per_hour", "second_half_per_hour")))
     if frames := result["frames"]:
         per_hour = result["found"]["anonymous_kib"]["per_hour"]
         hours = result["minutes"] / 60
         print(f"anonymous memory: {per_hour['value'] * hours * 1024 / frames:+.3f} bytes a frame")
     print(f"growing: {', '.join(result['growing']) or 'nothing'}")
+
+
+def _told(slope: dict[str, float]) -> str:
+    return f"{slope['value']:+.2f} (95 %: {slope['low']:+.2f} to {slope['high']:+.2f})"
 
 
 def _replay(folder: Path, rate: float) -> dict[str, Any]:
