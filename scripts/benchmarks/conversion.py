@@ -9,9 +9,9 @@ is no file's (the rest, of TensorFlow 360 MB, are parts of its libraries that th
 Seconds of processor time are beside the wall clock: they depend less on what else the machine does. At the end the
 answers of each artifact on the 25 pictures are compared with onnxruntime's of the float network.
 
-onnx2tf's own int8 with a scale for each channel, its default, ends with an error (depthwise biases get a channel axis
-that they do not have); it is measured with a scale for each tensor, where its int8 file is written before an int16 one
-fails, and with --others, a Python whose environment has tf_keras, through its TensorFlow backend.
+onnx2tf's own int8 with a scale for each channel, its default, ends with an error (tensors of one axis are given
+channels along their fourth). It is measured with a scale for each tensor, where its int8 file is written before an
+int16 one fails, and with --others, a Python whose environment has tf_keras, through its TensorFlow backend.
 """
 
 import argparse
