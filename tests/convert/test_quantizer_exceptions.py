@@ -43,6 +43,20 @@ def test_what_a_logarithm_reads_keeps_its_small_values(tmp_path: Path) -> None:
     assert kept_db(content, (6,), "int8", Recipe(), tmp_path) > 30.0
 
 
+def test_the_variance_of_a_layer_norm_stays_in_float_and_what_it_is_made_of_does_not(tmp_path: Path) -> None:
+    import keras
+
+    from converters.steps.ai_edge import magnified
+    from converters.steps.keras_model import Session
+
+    entry = keras.Input((8, 16))
+    keras.Model(entry, keras.layers.LayerNormalization()(entry)).save(tmp_path / "norm.keras")
+    Session().convert(str(tmp_path / "norm.keras"), str(tmp_path / "norm.tflite"), None, unroll=True)
+    kept = magnified((tmp_path / "norm.tflite").read_bytes())
+    assert len(kept) == 2  # the mean of squared differences, and epsilon added
+    assert any("variance" in name for name in kept)
+
+
 def kept_db(content: bytes, shape: tuple[int, ...], scheme: str, recipe: Any, folder: Path) -> float:
     """Return the ratio of a quantised network to the float one, over the samples that it was calibrated with."""
     from unit.float_networks import answer
