@@ -202,7 +202,7 @@ def _serve(module: str, descriptor: int) -> None:
             spent_s = 0.0
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # all is said and written; to take TensorFlow down piece by piece would be half a second
+    os._exit(0)  # all is said and written; to take TensorFlow down piece by piece took 1.9 s on a busy machine
 
 
 def _answer(session: Any, request: Mapping[str, Any]) -> dict[str, Any]:
