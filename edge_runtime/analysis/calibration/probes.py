@@ -306,7 +306,7 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
 
 def _reduced(type_name: str, side: int, channels: int) -> Iterator[Probe]:
     shape = [1, side, side, channels]
-    for name in ("MEAN", "SUM"):
+    for name in ("MEAN", "SUM", "REDUCE_MAX"):
         for axes in ([1, 2], [3]):
             yield Probe(f"{name} {type_name} {len(axes)}", partial(make.reduction, name, type_name, shape, axes))
     for name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
