@@ -2,20 +2,23 @@
 
 import json
 import tomllib
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_runtime.analysis.calibrated import Calibration
+from edge_runtime.analysis.calibration import timing
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.calibrate import calibrate
 from edge_runtime.analysis.calibration.context import Whole, fit_context
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
 from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.networks import patterns
-from edge_runtime.analysis.calibration.probes import MAIN_TYPES, all_probes, in_turns
+from edge_runtime.analysis.calibration.probes import MAIN_TYPES, Probe, all_probes, in_turns
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
 from edge_runtime.analysis.calibration.windows import curve
@@ -106,6 +109,18 @@ def test_however_early_the_time_runs_out_the_common_kinds_were_timed() -> None:
     early = {probe.group for probe in in_turns(all_probes())[:200]}
     for type_name in MAIN_TYPES:
         assert {f"{type_name} {kind}" for kind in ("pointwise", "convolution", "depthwise", "dense")} <= early
+
+
+def test_a_second_pass_begins_where_the_time_of_the_first_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+    ticks = count(0.0, 1.0)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(timing, "_time_probe", lambda probe, *_, **__: timed.append(probe.group) or [])
+    timer = timing.ProbeTimer([Probe(name, bytes) for name in "abcd"], SimpleNamespace(), threads=[1])
+    timer.run(2.5)
+    assert timed == ["a", "b"]
+    timer.run(3.5)
+    assert timed == ["a", "b", "c", "d", "a"]
 
 
 def test_a_probe_is_described_by_what_it_computes() -> None:
