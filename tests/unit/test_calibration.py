@@ -17,6 +17,7 @@ from edge_runtime.analysis.calibration.calibrate import calibrate
 from edge_runtime.analysis.calibration.context import Whole, fit_context
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
 from edge_runtime.analysis.calibration.mixtures import mixtures
+from edge_runtime.analysis.calibration.network_timing import PARTS, NetworkTimer
 from edge_runtime.analysis.calibration.networks import patterns
 from edge_runtime.analysis.calibration.probes import MAIN_TYPES, Probe, all_probes, in_turns
 from edge_runtime.analysis.calibration.profile_text import profile_text
@@ -121,6 +122,11 @@ def test_a_second_pass_begins_where_the_time_of_the_first_ran_out(monkeypatch: p
     assert timed == ["a", "b"]
     timer.run(3.5)
     assert timed == ["a", "b", "c", "d", "a"]
+
+
+@pytest.mark.runtime
+def test_the_parts_of_networks_that_are_timed_alone_are_as_many_as_the_progress_bar_counts() -> None:
+    assert len(NetworkTimer(load_runtime(), threads=[1]).probes()) == PARTS
 
 
 def test_a_probe_is_described_by_what_it_computes() -> None:

@@ -15,7 +15,7 @@ from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.context import Described, fit_context
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
-from edge_runtime.analysis.calibration.network_timing import Alone, NetworkTimer
+from edge_runtime.analysis.calibration.network_timing import PARTS, Alone, NetworkTimer
 from edge_runtime.analysis.calibration.networks import NETWORKS
 from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.calibration.probes import all_probes, in_turns
@@ -45,7 +45,7 @@ Progress = Callable[[str, int], object]
 
 def steps() -> int:
     """Return how many steps ``calibrate`` tells of."""
-    return len(PASSES) * (len(all_probes()) + NETWORKS)
+    return len(PASSES) * (len(all_probes()) + PARTS + NETWORKS)
 
 
 def calibrate(

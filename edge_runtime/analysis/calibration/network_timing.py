@@ -22,6 +22,8 @@ _MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "
 """Steps that are of all shapes in networks."""
 _MOST_ALIKE: Final = 90
 """Probes of one step."""
+PARTS: Final = 584
+"""How many probes ``NetworkTimer.probes`` returns: told before the networks are made, which takes a while."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""
 
