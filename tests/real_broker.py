@@ -1,6 +1,5 @@
 """A real mosquitto that tests stop, kill and freeze, and someone who listens to it. The fixtures are in conftest.py."""
 
-import contextlib
 import os
 import random
 import shutil
@@ -18,16 +17,26 @@ import pytest
 DEADLINE_S = 20.0
 
 
+_HELD: list[socket.socket] = []
+"""Bound and not listening: a server may bind the port all the same, and nobody else is given it."""
+
+
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on now.
+    """Return a TCP port of the loopback interface that nobody listens on, for this process alone until it ends.
 
     None of those that the system gives to outgoing connections: a client that tries on and on while nobody listens
     may be given the very port it asks for, connect to itself, and keep the broker from coming back.
     """
     for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after the bind, which so takes no held port
+        _HELD.append(holder)
+        return port
     raise RuntimeError("no port is free")
 
 
