@@ -42,12 +42,12 @@ class Heap:
 
         For one that begins at a multiple of 64 more is asked for, and what is left before and behind it given back.
         """
-        length = _round_up(size_bytes + _HEAD_BYTES, 16)
+        length = round_up(size_bytes + _HEAD_BYTES, 16)
         offset = self._find(length + (_ALIGNMENT_BYTES + _SMALLEST_BYTES if aligned else 0))
         if offset is None:
             return None
         if aligned:
-            begin = _round_up(offset + 16, _ALIGNMENT_BYTES) - 16
+            begin = round_up(offset + 16, _ALIGNMENT_BYTES) - 16
             begin += _ALIGNMENT_BYTES if 0 < begin - offset < _SMALLEST_BYTES else 0
             behind = offset + _ALIGNMENT_BYTES + _SMALLEST_BYTES - begin
             self._keep(offset, begin - offset)
@@ -71,7 +71,7 @@ class Heap:
         if self.end - current < length + _SMALLEST_BYTES:
             if length >= self.threshold:
                 return None
-            self.end = _round_up(current + length + _PAD_BYTES + _SMALLEST_BYTES, _PAGE_BYTES)
+            self.end = round_up(current + length + _PAD_BYTES + _SMALLEST_BYTES, _PAGE_BYTES)
         return current
 
     def _keep(self, offset: int, length: int) -> bool:
@@ -98,7 +98,7 @@ class Heap:
     def give_back(self, offset: int | None, size_bytes: int) -> None:
         """Take a block out; its pages stay unless too many are free at the end."""
         if offset is None:
-            length = _round_up(size_bytes + 2 * _HEAD_BYTES, _PAGE_BYTES)
+            length = round_up(size_bytes + 2 * _HEAD_BYTES, _PAGE_BYTES)
             if self.threshold < length <= _LARGEST_THRESHOLD_BYTES:
                 self.threshold = length
             return
@@ -118,5 +118,6 @@ class Heap:
         return sum(stop - start for start, stop in self.written)
 
 
-def _round_up(value: int, step: int) -> int:
+def round_up(value: int, step: int) -> int:
+    """Return the smallest multiple of ``step`` that is not below ``value``."""
     return -(-value // step) * step

@@ -13,7 +13,7 @@ from math import prod
 from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
-from edge_runtime.analysis.heap import Heap
+from edge_runtime.analysis.heap import Heap, round_up
 
 _RUNS: Final = 3
 """Inferences until nothing more grows."""
@@ -106,11 +106,11 @@ class _Ruy:
 
 
 def _packed_sides(product: Product) -> Iterator[int]:
-    depth = _round_up(product.depth, _DEPTH_GROUP)
+    depth = round_up(product.depth, _DEPTH_GROUP)
     for lines in (product.rows, product.columns):
-        padded = _round_up(lines, _LANES)
-        yield _round_up(depth * padded + _SPARE_BYTES, _LINE_BYTES)
-        yield _round_up(4 * padded, _LINE_BYTES)
+        padded = round_up(lines, _LANES)
+        yield round_up(depth * padded + _SPARE_BYTES, _LINE_BYTES)
+        yield round_up(4 * padded, _LINE_BYTES)
 
 
 def _eigen(product: Product, heap: Heap) -> int:
@@ -187,7 +187,3 @@ def _products(graph: Graph, node: Node) -> Iterator[Product]:
     # A single column has kernels that need no packing, except in dynamic-range convolutions.
     if columns > 1 or (hybrid and node.name == "CONV_2D" and rows % 4 == 0):
         yield Product(rows, depth, columns, fed.type.name == "float32" and not hybrid)
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step

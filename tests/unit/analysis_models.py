@@ -124,6 +124,14 @@ class ModelBuilder:
         inputs = [fed, self.weights([1, kernel, kernel, channels]), self._bias(channels)]
         return self.op("DEPTHWISE_CONV_2D", inputs, [1, -(-height // stride), -(-width // stride), channels], options)
 
+    def transpose_conv(self, fed: int, channels: int, *, weights: str | None = None) -> int:
+        """Add a window of 3 by 3 that makes a picture twice as high and wide."""
+        _, height, width, depth = self.graph.tensors[fed].shape
+        options = schema.TransposeConvOptionsT()
+        options.strideH = options.strideW = 2
+        inputs = [self.weights([4], "int32"), self.weights([channels, 3, 3, depth], weights), fed]
+        return self.op("TRANSPOSE_CONV", inputs, [1, 2 * height, 2 * width, channels], options)
+
     def fully_connected(self, fed: int, units: int) -> int:
         depth = int(np.prod(self.graph.tensors[fed].shape[1:]))
         inputs = [fed, self.weights([units, depth]), self._bias(units)]

@@ -115,11 +115,8 @@ def test_a_recurrent_layer_counts_each_weight_once_per_step(name: str, direction
 
 def test_a_transposed_convolution_counts_every_input_value_times_its_window() -> None:
     model = ModelBuilder()
-    fed, shape = model.tensor([1, 5, 5, 4]), model.weights([4], "int32")
-    options = schema.TransposeConvOptionsT()
-    options.strideH = options.strideW = 2
-    result = model.op("TRANSPOSE_CONV", [shape, model.weights([6, 3, 3, 4]), fed], [1, 10, 10, 6], options)
-    cost = only(model.build([fed], [result]))
+    fed = model.tensor([1, 5, 5, 4])
+    cost = only(model.build([fed], [model.transpose_conv(fed, 6)]))
     assert cost.macs == 5 * 5 * 4 * 3 * 3 * 6
     assert cost.parameters == 6 * 3 * 3 * 4, "the output shape is an argument, not a parameter"
 

@@ -139,20 +139,14 @@ def test_a_dynamic_range_product_quantises_its_input_before_its_result_is_writte
 def test_dynamic_range_transposed_convolutions_never_write_their_columns() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 4, 4, 8])
-    options = schema.TransposeConvOptionsT()
-    options.strideH = options.strideW = 2
-    inputs = [model.weights([4], "int32"), model.weights([16, 3, 3, 8], "int8"), fed]
-    graph = model.build([fed], [model.op("TRANSPOSE_CONV", inputs, [1, 8, 8, 16], options)])
+    graph = model.build([fed], [model.transpose_conv(fed, 16, weights="int8")])
     assert [part.name for part in scratch(graph, graph.nodes[0])] == ["transposed_weights"]
 
 
 def test_transposed_convolutions_keep_their_columns_outside_the_arena() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 4, 4, 8])
-    options = schema.TransposeConvOptionsT()
-    options.strideH = options.strideW = 2
-    inputs = [model.weights([4], "int32"), model.weights([16, 3, 3, 8]), fed]
-    graph = model.build([fed], [model.op("TRANSPOSE_CONV", inputs, [1, 8, 8, 16], options)])
+    graph = model.build([fed], [model.transpose_conv(fed, 16)])
     parts = {part.name: part for part in scratch(graph, graph.nodes[0])}
     assert parts["col2im"].size_bytes == 4 * (4 * 4) * (3 * 3 * 16)
     assert parts["col2im"].persistent

@@ -193,10 +193,7 @@ def test_every_group_of_a_convolution_is_packed_for_itself(type_name: str, expec
 def test_a_transposed_convolution_writes_a_share_of_its_table() -> None:
     model = ModelBuilder("float32")
     fed = model.tensor([1, 4, 4, 8])
-    options = schema.TransposeConvOptionsT()
-    options.strideH = options.strideW = 2
-    inputs = [model.weights([4], "int32"), model.weights([16, 3, 3, 8]), fed]
-    graph = model.build([fed], [model.op("TRANSPOSE_CONV", inputs, [1, 8, 8, 16], options)])
+    graph = model.build([fed], [model.transpose_conv(fed, 16)])
     assert indirection_bytes(graph, graph.nodes[0]) == 8 * 8 * 9 // 4 * 8
 
 
