@@ -1,6 +1,7 @@
 """Untrained networks of ten more families, measured once, when nothing of the model of latency was changed any more.
 
-Imported only where TensorFlow is installed.
+Inception v3 is new as a network only: another of it had been measured once for an earlier model of latency. Imported
+only where TensorFlow is installed.
 """
 
 import keras

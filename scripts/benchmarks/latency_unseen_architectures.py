@@ -1,8 +1,8 @@
 """Untrained networks of families that neither the model of latency nor its calibration had seen when it was changed.
 
-The list was made before the first measurement of any of them. Two of the families, SqueezeNet and ShuffleNet, are in
-``latency_architectures`` too, built otherwise, so they are new here only as networks. They stay as they were measured.
-Imported only where TensorFlow is installed.
+The list was made before the first measurement of any of them. Other networks of SqueezeNet, ShuffleNet and Xception are
+in ``latency_architectures`` and were measured once for an earlier model: those are new here as networks only. All stay
+as they were measured. Imported only where TensorFlow is installed.
 """
 
 import keras
