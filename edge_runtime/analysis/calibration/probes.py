@@ -7,28 +7,15 @@ times the same operators.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import log2, prod
+from math import prod
 from random import Random
 from typing import Final
 
 from edge_runtime.analysis.calibration import operators as make
 from edge_runtime.analysis.calibration.flat_writer import Scalar
+from edge_runtime.analysis.calibration.probe_sizes import MOST_MACS, layer_sizes, picture_sizes
 
-SIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
-CHANNELS: Final = (
-    3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 120, 128, 144, 160, 184, 192, 224, 240, 256,
-    288, 320, 384, 432, 480, 512, 576, 640, 672, 768, 960, 1024, 1152, 1280, 1536, 2048,
-)  # fmt: skip
-ROUND_CHANNELS: Final = (16, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024)
-"""What fills a kernel's tiles, and most networks have: half of what is drawn of usual sizes has these."""
-MOST_MACS: Final = 120_000_000
 MOST_SINGLE: Final = 60_000
-MOST_ELEMENTS: Final = 1_500_000
-LEAST_MACS: Final = 2_000
-USUAL: Final = (250, 9_000)
-"""Channels times side of most pictures in networks: the larger the picture, the fewer channels it has."""
-USUAL_SHARE: Final = 0.75
-"""Of what is drawn is of such sizes; the rest of all sizes."""
 PICTURES: Final = (
     (4, 32),
     (7, 192),
@@ -103,7 +90,7 @@ def _dynamic(random: Random, share: float) -> Iterator[Probe]:
 
 def _pointwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
-        side, channels = _drawn(random, taps=1)
+        side, channels = picture_sizes(random, taps=1)
         yield Probe(f"{type_name} pointwise", partial(make.convolution, type_name, side, channels))
 
 
@@ -111,7 +98,7 @@ def _windowed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
         window = random.choice(((3, 3), (3, 3), (3, 3), (5, 5), (1, 5), (7, 7), (2, 2), (1, 1)))
         stride = 2 if window == (1, 1) else random.choice((1, 1, 2))
-        side, channels = _drawn(random, taps=prod(window), thin=True)
+        side, channels = picture_sizes(random, taps=prod(window), thin=True)
         convolution = partial(make.convolution, type_name, side, channels, window=window, stride=stride)
         yield Probe(f"{type_name} convolution", convolution)
 
@@ -144,7 +131,7 @@ def _single(random: Random, type_name: str, count: int) -> Iterator[Probe]:
 def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
         window, stride = random.choice((3, 3, 5)), random.choice((1, 1, 2))
-        side, (channels, _) = _drawn(random, taps=1, alike=True)
+        side, (channels, _) = picture_sizes(random, taps=1, alike=True)
         depthwise = partial(make.depthwise, type_name, side, channels, window=window, stride=stride)
         yield Probe(f"{type_name} depthwise", depthwise)
     for _ in range(count // 6):
@@ -162,7 +149,7 @@ def _dense(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     """Yield dense layers, every other one of a single vector, their weights spread over what a cache holds and not."""
     for number in range(count):
         rows = 1 if number % 2 else random.choice((1, 4, 16, 64, 144, 256))
-        inputs, units = _two(random, 9 + 12.3 * (number % 28) / 27)
+        inputs, units = layer_sizes(random, 9 + 12.3 * (number % 28) / 27)
         if rows * inputs * units <= MOST_MACS:
             yield Probe(f"{type_name} dense", partial(make.fully_connected, type_name, rows, inputs, units))
 
@@ -191,32 +178,6 @@ def _products(random: Random, type_name: str, count: int) -> Iterator[Probe]:
         yield Probe(f"{type_name} matmul", product)
         if type_name == "int8":
             yield Probe(f"{type_name} matmul off centre", partial(product, zero_point=3))
-
-
-def _drawn(random: Random, *, taps: int, thin: bool = False, alike: bool = False) -> tuple[int, tuple[int, int]]:
-    """Draw the result's side and the channels in and out; ``thin`` has pictures of 1 and 3 channels among them."""
-    while True:
-        side = random.choice(SIDES)
-        widths: tuple[int, ...] = CHANNELS
-        if random.random() < USUAL_SHARE:
-            drawn = random.choice((CHANNELS, ROUND_CHANNELS))
-            widths = tuple(one for one in drawn if USUAL[0] <= one * side <= USUAL[1])
-        depth, width = random.choice(widths), random.choice(widths)
-        if thin and random.random() < 0.15:
-            depth = random.choice((1, 3))
-        width = depth if alike else width
-        elements = side * side * max(depth, width)
-        macs = side * side * depth * (1 if alike else width) * taps
-        weights = 0 if alike else depth * width * taps
-        if LEAST_MACS <= macs <= MOST_MACS and 64 <= elements <= MOST_ELEMENTS and weights <= MOST_ELEMENTS:
-            return side, (depth, width)
-
-
-def _two(random: Random, log_weights: float) -> tuple[int, int]:
-    """Draw inputs and units of a dense layer with about ``2 ** log_weights`` weights."""
-    sizes = (4, 8, 10, 16, 32, 48, 64, 100, 128, 192, 256, 384, 512, 640, 784, 1000, 1024, 1280, 1536, 2048)
-    pairs = ((random.choice(sizes), random.choice(sizes)) for _ in range(40))
-    return min(pairs, key=lambda pair: abs(log2(prod(pair)) - log_weights))
 
 
 def _values() -> Iterator[Probe]:
