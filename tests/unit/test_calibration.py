@@ -92,6 +92,16 @@ def test_every_kind_of_probe_is_written_and_runs_on_the_interpreter() -> None:
     assert not refused or runtime.name == "tflite-runtime", refused
 
 
+@pytest.mark.parametrize(
+    ("type_name", "types"), [("float32", "float32"), ("dynamic", "float32-int8"), ("int8", "int8")]
+)
+def test_fused_lstms_are_timed_with_every_kind_of_weights(type_name: str, types: str) -> None:
+    probes = [probe for probe in all_probes() if probe.group == f"{type_name} recurrent"]
+    described = {describe_probe(probe, probe.make(), quantized=True) for probe in probes}
+    assert {one.kernel for one in described} == {f"plain/{types}/UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    assert len(described) >= 9  # as many as the law has terms
+
+
 @pytest.mark.runtime
 def test_made_up_networks_run_and_are_the_same_every_time() -> None:
     first, again = ([*patterns(20), *mixtures(40)] for _ in range(2))

@@ -14,7 +14,7 @@ import numpy as np
 from edge_runtime.analysis.calibration.flat_writer import Fields, Numbers, Scalar, write
 from edge_runtime.analysis.operator_names import BUILTIN_NAMES
 
-TYPE_CODES: Final = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int8": 9}
+TYPE_CODES: Final = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 OptionFields = tuple[int, Fields]
 """Member of the schema's ``BuiltinOptions`` union, and its fields."""
 SCALE: Final = 0.05
@@ -32,33 +32,33 @@ class ModelWriter:
         self._codes: dict[tuple[str, int], int] = {}
 
     def tensor(self, shape: Sequence[int], type_name: str, *, scale: float = SCALE, zero_point: int = 0) -> int:
-        """Add a computed tensor. 8-bit types get one scale; ``zero_point`` counts from the middle of their range.
+        """Add a computed tensor. Quantised types get one scale; ``zero_point`` counts from the middle of their range.
 
         The type ``dynamic`` is float32 whose weights alone have 8 bits.
         """
         type_name = "float32" if type_name == "dynamic" else type_name
         quantization: Fields = {}
-        if type_name in {"int8", "uint8"}:
+        if type_name in {"int8", "uint8", "int16"}:
             zero = zero_point + (128 if type_name == "uint8" else 0)
             quantization = {2: Numbers("f", [scale]), 3: Numbers("q", [zero])}
         return self._add(shape, type_name, None, quantization)
 
-    def state(self, shape: Sequence[int]) -> int:
-        """Add a float32 variable, which an operator keeps from one step to the next."""
-        number = self._add(shape, "float32", None, {})
+    def state(self, shape: Sequence[int], type_name: str = "float32", *, scale: float = SCALE) -> int:
+        """Add a variable, which an operator keeps from one step to the next; ``scale`` is of integers."""
+        number = self.tensor(shape, type_name, scale=scale)
         self._tensors[number] = {**self._tensors[number], 5: Scalar("B", True)}
         return number
 
-    def weights(self, shape: Sequence[int], type_name: str, *, axis: int = 0) -> int:
-        """Add constant weights of noise; int8 ones have a scale per channel of ``axis``."""
+    def weights(self, shape: Sequence[int], type_name: str, *, axis: int | None = 0) -> int:
+        """Add constant weights of noise; int8 ones have a scale per channel of ``axis``, or one where it is None."""
         size = prod(shape)
         type_name = "int8" if type_name == "dynamic" else type_name
         if type_name == "float32":
             return self._add(shape, type_name, _repeated("float32", 4 * size), {})
-        axis = axis if type_name == "int8" else 0
-        scales = [WEIGHT_SCALE] * (shape[axis] if type_name == "int8" else 1)
+        axis = axis if type_name == "int8" else None
+        scales = [WEIGHT_SCALE] * (1 if axis is None else shape[axis])
         zero = 128 if type_name == "uint8" else 0
-        quantization = {2: Numbers("f", scales), 3: Numbers("q", [zero] * len(scales)), 6: Scalar("i", axis)}
+        quantization = {2: Numbers("f", scales), 3: Numbers("q", [zero] * len(scales)), 6: Scalar("i", axis or 0)}
         return self._add(shape, type_name, _repeated("int8", size), quantization)
 
     def bias(self, channels: int, type_name: str) -> int:
@@ -85,12 +85,15 @@ class ModelWriter:
         options: OptionFields | None = None,
         *,
         version: int = 1,
+        intermediates: Sequence[int] = (),
     ) -> None:
-        """Add a builtin operator."""
+        """Add a builtin operator; of ``intermediates`` it reads the quantisation alone."""
         code = self._codes.setdefault((name, version), len(self._codes))
         fields: dict[int, object] = {0: Scalar("I", code), 1: Numbers("i", inputs), 2: Numbers("i", outputs)}
         if options:
             fields |= {3: Scalar("B", options[0]), 4: options[1]}
+        if intermediates:
+            fields[8] = Numbers("i", intermediates)
         self._operators.append(fields)
 
     def model(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:

@@ -12,6 +12,7 @@ from edge_runtime.analysis.calibration.flat_writer import Fields, Scalar
 from edge_runtime.analysis.calibration.model_writer import SCALE, ModelWriter, OptionFields
 
 _LOGISTIC_SCALE: Final = 1 / 256
+_TANH: Final = 4
 _FIRST_VERSION: Final = frozenset({"ELU", "HARD_SWISH"})
 
 
@@ -74,18 +75,24 @@ def fully_connected(type_name: str, rows: int, inputs: int, units: int) -> bytes
     return writer.model([fed], [made])
 
 
-def lstm(steps: int, inputs: int, cells: int) -> bytes:
-    """Return a float32 UNIDIRECTIONAL_SEQUENCE_LSTM over ``steps`` vectors, without peepholes and projection."""
-    writer = ModelWriter()
-    fed = writer.tensor([1, steps, inputs], "float32")
-    weights = [writer.weights([cells, inputs], "float32") for _ in range(4)]
-    weights += [writer.weights([cells, cells], "float32") for _ in range(4)]
-    biases = [writer.bias(cells, "float32") for _ in range(4)]
-    states = [writer.state([1, cells]) for _ in range(2)]
-    made = writer.tensor([1, steps, cells], "float32")
-    tanh = 4
-    operands = [fed, *weights, -1, -1, -1, *biases, -1, -1, *states]
-    writer.operator("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, [made], (71, {0: Scalar("b", tanh)}))
+def lstm(type_name: str, steps: int, inputs: int, cells: int) -> bytes:
+    """Return UNIDIRECTIONAL_SEQUENCE_LSTM over ``steps`` vectors, without peepholes and projection.
+
+    In int8 the cells' state has 16 bits and a scale that is a power of two, the outputs' state that of the outputs.
+    """
+    writer, integer = ModelWriter(), type_name == "int8"
+    fed = writer.tensor([1, steps, inputs], type_name)
+    weights = [writer.weights([cells, depth], type_name, axis=None) for depth in (inputs, cells) for _ in range(4)]
+    bias_type = "uint8" if integer else "float32"  # one scale for all gates
+    biases = [writer.bias(cells, bias_type) for _ in range(4)]
+    outputs = writer.state([1, cells], "int8" if integer else "float32")
+    memory = writer.state([1, cells], "int16" if integer else "float32", scale=2**-11)
+    made = writer.tensor([1, steps, cells], type_name)
+    options = (71, {0: Scalar("b", _TANH), 4: Scalar("B", type_name == "dynamic")})
+    operands = [fed, *weights, -1, -1, -1, *biases, -1, -1, outputs, memory]
+    gates = [writer.tensor([], "int8") for _ in range(5)] if integer else []
+    name, version = "UNIDIRECTIONAL_SEQUENCE_LSTM", 1 if type_name == "float32" else 3
+    writer.operator(name, operands, [made], options, version=version, intermediates=gates)
     return writer.model([fed], [made])
 
 

@@ -73,10 +73,12 @@ def _weighted() -> Iterator[Probe]:
         yield from _depthwise(random, type_name, int(80 * share))
         yield from _dense(random, type_name, int(84 * share))
     yield from _dynamic(random, 0.25)
-    yield from _recurrent(random, 12)
+    yield from _recurrent(random, "float32", 12)
     for type_name in MAIN_TYPES:
         yield from _transposed(random, type_name, 50)
         yield from _products(random, type_name, 16)
+    for type_name in ("dynamic", "int8"):
+        yield from _recurrent(random, type_name, 12)
 
 
 def _dynamic(random: Random, share: float) -> Iterator[Probe]:
@@ -164,10 +166,11 @@ def _transposed(random: Random, type_name: str, count: int) -> Iterator[Probe]:
             yield Probe(f"{type_name} transposed", made)
 
 
-def _recurrent(random: Random, count: int) -> Iterator[Probe]:
+def _recurrent(random: Random, type_name: str, count: int) -> Iterator[Probe]:
     for _ in range(count):
         steps, inputs = random.choice((8, 16, 28, 64, 100)), random.choice((4, 8, 16, 28, 64))
-        yield Probe("recurrent", partial(make.lstm, steps, inputs, random.choice((16, 20, 32, 64, 128))))
+        made = partial(make.lstm, type_name, steps, inputs, random.choice((16, 20, 32, 64, 128)))
+        yield Probe(f"{type_name} recurrent", made)
 
 
 def _products(random: Random, type_name: str, count: int) -> Iterator[Probe]:
