@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.layer_page import render_layers
-from edge_runtime.analysis.layers import LayerTime, time_layers, time_model
+from edge_runtime.analysis.layers import GraphTime, LayerTime, time_layers, time_model
 from edge_runtime.analysis.operator_cache import FILE_NAME, OperatorCache
-from edge_runtime.analysis.prediction import Latency
+from edge_runtime.analysis.prediction import Latency, NodeLatency
 from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile
 from edge_runtime.bench import machine
+from edge_runtime.cli.bench_layers_text import table
 from edge_runtime.errors import StoreError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.store.atomic import replace_file
@@ -48,7 +51,7 @@ def run(path: Path, wanted: Wanted) -> int:
         predicted = name = None
     document, layers = measure(graph, threads=threads, seconds=wanted.seconds, device=name, predicted=predicted)
     document["pace"] = pace(profile, threads=threads) if predicted else None
-    document["remembered"] = remember(graph, layers, threads=threads, state=wanted.state)
+    document["remembered"] = remember(layers, threads=threads, state=wanted.state)
     if wanted.html:
         _write(Path(wanted.html), render_layers(document))
     sys.stdout.write(json.dumps(document) + "\n" if wanted.as_json else table(document))
@@ -65,17 +68,6 @@ def measure(
     after_ms = time_model(graph.model.data, threads=threads, seconds=whole_s)
     whole_ms = min(before_ms, after_ms)
     total_ms = sum(layer.best_ms or 0.0 for layer in layers)
-    rows = [
-        {
-            "index": layer.node.index,
-            "operator": layer.node.name,
-            "output": list(result.shape) if (result := graph.result(layer.node)) else None,
-            "measured_ms": layer.best_ms,
-            "predicted_ms": predicted.nodes[layer.node.index].alone_ms if predicted else None,
-            "reason": layer.reason,
-        }
-        for layer in layers
-    ]
     document = {
         "schema": 1,
         "model": graph.model.path,
@@ -86,9 +78,52 @@ def measure(
         "ratio": total_ms / whole_ms,
         "predicted_ms": predicted.ms - predicted.call_ms if predicted else None,
         "interval_ms": [predicted.low_ms, predicted.high_ms] if predicted else None,
-        "layers": rows,
+        "layers": _rows(layers, predicted.nodes if predicted else None),
     }
     return document, layers
+
+
+def _rows(layers: Sequence[LayerTime], predicted: Sequence[NodeLatency] | None) -> list[dict[str, Any]]:
+    """Return the operators of the main graph as the document has them."""
+    rows = []
+    for layer in layers:
+        expected = predicted[layer.node.index] if predicted else None
+        # What runs others was not measured by itself on any device: its prediction is a sum over them.
+        expected_ms = (expected.ms if expected.inside else expected.alone_ms) if expected else None
+        rows.append(_row(layer, expected, expected_ms, times=1))
+    return rows
+
+
+def _row(layer: LayerTime, expected: NodeLatency | None, expected_ms: float | None, *, times: int) -> dict[str, Any]:
+    """Return an operator; ``times`` is how often its graph runs in an inference, and all of them count."""
+    result = layer.graph.result(layer.node)
+    row = {
+        "index": layer.node.index,
+        "operator": layer.node.name,
+        "output": list(result.shape) if result else None,
+        "measured_ms": None if layer.best_ms is None else times * layer.best_ms,
+        "predicted_ms": None if expected_ms is None else times * expected_ms,
+        "reason": layer.reason,
+    }
+    if layer.inside:
+        # Which branch of an IF was predicted is not told.
+        known = expected.inside if expected and layer.node.name == "WHILE" else ()
+        row["inside"] = [
+            _inside(graph, latency[1] if latency else None, times=times)
+            for graph, latency in zip_longest(layer.inside, known)
+        ]
+    return row
+
+
+def _inside(graph: GraphTime, expected: Latency | None, *, times: int) -> dict[str, Any]:
+    """Return a graph that an operator runs, which itself is run so many ``times``."""
+    every = times * graph.times
+    nodes: Sequence[NodeLatency | None] = expected.nodes if expected else [None] * len(graph.layers)
+    rows = [
+        _row(layer, node, node.ms if node else None, times=every)
+        for layer, node in zip(graph.layers, nodes, strict=True)
+    ]
+    return {"graph": graph.number, "times": every, "measured_ms": times * graph.total_ms, "layers": rows}
 
 
 def pace(profile: Profile | None, *, threads: int) -> float | None:
@@ -106,12 +141,12 @@ def pace(profile: Profile | None, *, threads: int) -> float | None:
         return Pace(load_runtime(), threads=context.threads, reference_us=context.reference_us).now()
 
 
-def remember(graph: Graph, layers: list[LayerTime], *, threads: int, state: Path) -> int:
+def remember(layers: list[LayerTime], *, threads: int, state: Path) -> int:
     """Keep the layers' times in the state directory; return how many operators it knows now, 0 where it cannot."""
     cache = this_cache(state)
-    for layer in layers:
-        if layer.best_ms is not None:
-            cache.add(graph, layer.node, threads=threads, us=1e3 * layer.best_ms)
+    for layer in _every(layers):
+        if layer.alone_ms is not None:
+            cache.add(layer.graph, layer.node, threads=threads, us=1e3 * layer.alone_ms)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(state / FILE_NAME, cache.content())
@@ -121,39 +156,18 @@ def remember(graph: Graph, layers: list[LayerTime], *, threads: int, state: Path
     return len(cache)
 
 
+def _every(layers: Sequence[LayerTime]) -> Iterator[LayerTime]:
+    """Yield operators and those of the graphs that they run."""
+    for layer in layers:
+        yield layer
+        for graph in layer.inside:
+            yield from _every(graph.layers)
+
+
 def this_cache(state: Path) -> OperatorCache:
     """Return what this device knows of operators. Raises UsageError when no interpreter is installed."""
     here = machine()
     return OperatorCache.read(state / FILE_NAME, runtime=load_runtime().version, machine=machine_name(here))
-
-
-def table(document: dict[str, Any]) -> str:
-    """Return the document as lines for a person, the slowest layers marked by their share."""
-    rows, total_ms = document["layers"], document["layers_ms"] or 1.0
-    width = max((len(row["operator"]) for row in rows), default=8)
-    with_prediction = document["device"] is not None
-    head = f"{'#':>4}  {'operator':{width}}  {'output':18}  {'measured':>9}"
-    lines = [head + (f"  {'predicted':>9}" if with_prediction else "") + "  share"]
-    for row in rows:
-        shape = "x".join(str(size) for size in row["output"] or [])
-        line = f"{row['index']:>4}  {row['operator']:{width}}  {shape:18}  "
-        if row["measured_ms"] is None:
-            lines.append(f"{line}not measured: {row['reason']}")
-            continue
-        share = row["measured_ms"] / total_ms
-        line += f"{row['measured_ms']:9.4f}" + (f"  {row['predicted_ms']:9.4f}" if with_prediction else "")
-        lines.append(f"{line}  {share:5.1%} {'#' * round(40 * share)}".rstrip())
-    lines.append("")
-    lines.append(
-        f"whole {document['whole_ms']:.3f} ms, sum of layers {document['layers_ms']:.3f} ms "
-        f"({document['ratio']:.2f} of it), {document['threads']} threads; the shortest of repeated runs"
-    )
-    if with_prediction:
-        lines.append(f"predicted for {document['device']}: {document['predicted_ms']:.3f} ms")
-    if now := document.get("pace"):
-        expected_ms = now * document["predicted_ms"]
-        lines.append(f"reference operators take {now:.2f} times as long as then: {expected_ms:.3f} ms at this pace")
-    return "\n".join(lines) + "\n"
 
 
 def _profile(wanted: Wanted) -> tuple[str | None, Profile | None]:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1
+from loop_models import branches, built, loop, nested
 
 from edge_runtime.analysis import operator_cache
 from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.graph import build_graph, read_graph
 from edge_runtime.analysis.layers import Cutter, time_layers, time_model
 from edge_runtime.analysis.operator_cache import OperatorCache, signature
-from edge_runtime.cli import bench, bench_layers, main
+from edge_runtime.cli import bench, bench_layers, bench_layers_text, main
 from edge_runtime.errors import EngineError
 from edge_runtime.model_file import parse_model
 
@@ -56,6 +57,69 @@ def test_an_operator_that_cannot_run_alone_says_why() -> None:
         time_model(graph.model.data, threads=1, seconds=0.01)
 
 
+def test_a_loop_is_timed_as_it_is_and_what_it_runs_as_often_as_it_runs() -> None:
+    (layer,) = time_layers(built(nested()), budget_s=0.3)
+    condition, body = layer.inside
+    assert [(each.number, each.times) for each in layer.inside] == [(1, 6), (2, 5)]
+    assert [inner.node.name for inner in condition.layers] == ["LESS"]
+    assert [inner.node.name for inner in body.layers] == ["ADD", "FULLY_CONNECTED", "WHILE"]
+    inner = body.layers[2]
+    assert [(each.number, each.times) for each in inner.inside] == [(3, 8), (4, 7)]
+    assert all(each.best_ms is not None for each in (layer, *condition.layers, *body.layers))
+    assert body.total_ms == pytest.approx(5 * sum(each.best_ms or 0.0 for each in body.layers))
+    # In a loop an operator does not call the interpreter anew.
+    product = body.layers[1]
+    assert product.alone_ms is not None
+    assert product.best_ms is not None
+    assert product.best_ms < product.alone_ms
+    assert layer.alone_ms is None
+
+
+def test_of_branches_that_data_chooses_the_costlier_is_shown_and_of_stored_ones_the_one_that_runs() -> None:
+    (open_one,) = time_layers(branches(None), budget_s=0.2)
+    assert open_one.best_ms == pytest.approx(sum(each.total_ms for each in open_one.inside))
+    (stored,) = time_layers(branches(1), budget_s=0.2)
+    assert [each.number for each in stored.inside] == [1]
+
+
+def test_a_loop_that_data_ends_is_not_measured_and_said_to_be_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "LAYERS_SECONDS", 0.3)
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path / "state"))
+    model = loop(start=None)
+    path = tmp_path / "open.tflite"
+    path.write_bytes(model.bytes(model.graph.inputs, model.graph.outputs))
+    assert main(["bench", str(path), "--layers", "--threads", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "not measured: how often it runs depends on data" in text
+    assert "without WHILE, not measured" in text
+
+
+def test_what_a_loop_runs_is_printed_below_it_and_remembered_as_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "LAYERS_SECONDS", 0.3)
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path / "state"))
+    model = loop(limit=10)
+    path, page = tmp_path / "loop.tflite", tmp_path / "layers.html"
+    path.write_bytes(model.bytes(model.graph.inputs, model.graph.outputs))
+    words = ["bench", str(path), "--layers", "--threads", "1", "--device", "x86-64", "--html", str(page), "--json"]
+    assert main(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    (row,) = document["layers"]
+    condition, body = row["inside"]
+    assert (condition["times"], body["times"]) == (11, 10)
+    assert body["measured_ms"] == pytest.approx(sum(inner["measured_ms"] for inner in body["layers"]))
+    assert document["predicted_ms"] == pytest.approx(row["predicted_ms"])
+    inside_ms = sum(inner["predicted_ms"] for graph in row["inside"] for inner in graph["layers"])
+    assert 0 < inside_ms <= row["predicted_ms"]
+    assert document["remembered"] == 3
+    text = bench_layers_text.table(document)
+    assert " 2:1    FULLY_CONNECTED x10" in text
+    assert page.read_text().count("<svg") == 4
+
+
 def test_layers_are_printed_beside_their_prediction(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -70,7 +134,7 @@ def test_layers_are_printed_beside_their_prediction(
     document = json.loads(capsys.readouterr().out)
     assert document["layers_ms"] == pytest.approx(sum(row["measured_ms"] for row in document["layers"]))
     assert document["predicted_ms"] == pytest.approx(sum(row["predicted_ms"] for row in document["layers"]))
-    text = bench_layers.table(document)
+    text = bench_layers_text.table(document)
     assert "whole" in text
     assert "predicted for x86-64" in text
     assert page.read_text().count("<svg") == len(document["layers"])

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis_models import ModelBuilder, schema
+from analysis_models import ModelBuilder
+from loop_models import CELLS, branches, built, loop, nested
 
 from edge_runtime.analysis.cost import costs
 from edge_runtime.analysis.document import document
-from edge_runtime.analysis.graph import Graph, build_graph
+from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.inspection import inspect_model
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.loops import alternatives, called_graphs, loop_count, whole_costs
@@ -17,39 +18,6 @@ from edge_runtime.analysis.profile import load_profile
 from edge_runtime.cli import main
 from edge_runtime.errors import ModelError
 from edge_runtime.model_file import parse_model
-
-CELLS = 8
-
-
-def loop(
-    *, start: int | None = 0, step: int = 1, limit: int | None = 10, compare: str = "LESS", both: bool = False
-) -> ModelBuilder:
-    """A recurrent product as converters write it: a counter and a state; without ``limit`` it is a variable."""
-    main = ModelBuilder("float32")
-    state = main.tensor([1, CELLS])
-    first = main.number(start) if start is not None else main.tensor([], "int32")
-    condition, body = main.another(), main.another()
-    counter, _ = condition.tensor([], "int32"), condition.tensor([1, CELLS])
-    bound = condition.number(limit) if limit is not None else condition.tensor([], "int32")
-    going = condition.op(compare, [counter, bound], [], None, "bool")
-    if both:
-        other = condition.op("LESS", [counter, condition.number(1000)], [], None, "bool")
-        going = condition.op("LOGICAL_AND", [other, going], [], None, "bool")
-    ends = [0, 1] if limit is not None else [0, 1, bound]
-    counting = condition.ends(ends, [going])
-    counter, before = body.tensor([], "int32"), body.tensor([1, CELLS])
-    kept = [body.tensor([], "int32")] if limit is None else []
-    following = body.op("ADD", [counter, body.number(step)], [], schema.AddOptionsT(), "int32")
-    after = body.fully_connected(before, CELLS)
-    running = body.ends([counter, before, *kept], [following, after, *kept])
-    inputs = [first, state] if limit is not None else [first, state, main.number(7)]
-    made = main.control("WHILE", inputs, (counting, running), inputs)
-    main.ends([state] if start is not None else [state, first], [made[1]])
-    return main
-
-
-def built(model: ModelBuilder) -> Graph:
-    return model.build(model.graph.inputs, model.graph.outputs)
 
 
 @pytest.mark.parametrize(
@@ -119,22 +87,6 @@ def test_the_memory_of_a_body_is_counted_once_however_often_it_runs() -> None:
     assert short.total_bytes == long.total_bytes
 
 
-def branches(condition: int | None) -> Graph:
-    """Products of 8 and of 16 outputs, of which one is run."""
-    main = ModelBuilder("float32")
-    fed = main.tensor([1, CELLS])
-    numbers = []
-    for units in (CELLS, 2 * CELLS):
-        branch = main.another()
-        inner = branch.tensor([1, CELLS])
-        numbers.append(branch.ends([inner], [branch.fully_connected(inner, units)]))
-    asked = main.tensor([], "bool") if condition is None else main.weights([], "bool")
-    if condition is not None:
-        main.model.buffers[main.graph.tensors[asked].buffer].data = [condition]
-    (made,) = main.control("IF", [asked, fed], (numbers[0], numbers[1]), [fed])
-    return main.build([fed] if condition is not None else [fed, asked], [made])
-
-
 @pytest.mark.parametrize(("condition", "units"), [(None, 2 * CELLS), (1, CELLS), (0, 2 * CELLS)])
 def test_of_branches_the_one_that_runs_is_counted_and_else_the_costlier(condition: int | None, units: int) -> None:
     graph = branches(condition)
@@ -155,19 +107,7 @@ def test_the_interval_of_a_branch_begins_with_the_cheaper_one() -> None:
 
 
 def test_loops_in_loops_multiply_and_are_listed(tmp_path: Path) -> None:
-    model = loop(limit=5)
-    condition, body = model.another(), model.another()
-    comparing = condition.ends(
-        [condition.tensor([], "int32")], [condition.op("LESS", [0, condition.number(7)], [], None, "bool")]
-    )
-    counter = body.tensor([], "int32")
-    following = body.op("ADD", [counter, body.number(1)], [], schema.AddOptionsT(), "int32")
-    fed = body.weights([1, CELLS])
-    body.fully_connected(fed, CELLS)
-    running = body.ends([counter], [following])
-    middle = model.another()
-    middle.graph = model.model.subgraphs[2]
-    middle.control("WHILE", [middle.number(0)], (comparing, running), [0])
+    model = nested()
     graph = built(model)
     (cost,) = whole_costs(graph)
     assert cost.macs == 5 * (CELLS * CELLS + 7 * CELLS * CELLS)
