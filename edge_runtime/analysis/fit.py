@@ -108,8 +108,14 @@ def _quantise(graph: Graph, latency: Latency, after: After) -> list[Advice]:
 def _as_int8(work: Work) -> Work:
     if work.type == "int8":
         return work
-    moved = work.bytes_moved // 4 if work.type == "float32" else work.bytes_moved
-    return replace(work, type="int8", bytes_moved=moved)
+    smaller = 4 if work.type == "float32" else 1
+    return replace(
+        work,
+        type="int8",
+        bytes_moved=work.bytes_moved // smaller,
+        weight_bytes=work.weight_bytes // smaller,
+        model_weight_bytes=work.model_weight_bytes // smaller,
+    )
 
 
 def _a_quarter(graph: Graph) -> str:
@@ -159,11 +165,13 @@ def _scaled(work: Work, factor: float) -> Work:
 
 
 def _narrow(work: Work) -> Work:
-    square = _NARROWER**2 if work.kind in {"dense", "window"} else _NARROWER
+    square = _NARROWER**2 if work.kind in {"dense", "window", "transposed"} else _NARROWER
     return replace(
         work,
         macs=int(work.macs * square),
         bytes_moved=int(work.bytes_moved * _NARROWER),
+        weight_bytes=int(work.weight_bytes * square),
+        model_weight_bytes=int(work.model_weight_bytes * _NARROWER**2),
         values=int(work.values * _NARROWER),
     )
 

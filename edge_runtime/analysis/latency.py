@@ -1,39 +1,29 @@
 """How long a model takes on a device: a sum over its operators, each by the kernel that runs it.
 
 On a device that was calibrated every kernel has a table of its own (``calibrated``). On others an operator takes
-``MACs / speed + bytes / bandwidth + overhead``; its MACs are rounded up to what the kernel computes (channels in groups
-that depend on the processor). Under LiteRT the sum over single operators is within a few percent of the whole model
-(docs/static-inference.md). Pure functions.
+``MACs / speed + values / rate + bytes / bandwidth + overhead``, of what ``work`` says it asks of its kernel; MACs are
+rounded up to what the kernel computes (channels in groups that depend on the processor). Under LiteRT the sum over
+single operators is within a few percent of the whole model (docs/static-inference.md). Pure functions.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from math import inf, prod
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from edge_runtime.analysis.calibrated import UNKNOWN_ERROR, Calibration, interval_factor
-from edge_runtime.analysis.cost import CONTROL, Cost, costs
+from edge_runtime.analysis.cost import CONTROL
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.loops import alternatives
-from edge_runtime.analysis.prediction import Kind, Latency, NodeLatency, Work
-from edge_runtime.analysis.profile import ElementType, Kernel, Profile
+from edge_runtime.analysis.prediction import Latency, NodeLatency, Work
+from edge_runtime.analysis.profile import Kernel, Kernels, Profile
 from edge_runtime.analysis.surroundings import call_us, in_context_us, surroundings_of
+from edge_runtime.analysis.work import model_work
 from edge_runtime.analysis.xnnpack import RuntimeName, delegation, fused_away
 
-_DENSE: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
-_WINDOW: Final = frozenset({"TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE"})
-_REPEATED_OVERHEAD: Final = 0.1
-"""Of an operator's overhead, what it has in a loop (x86-64: 1400 small operators of an LSTM take 0.02 us each)."""
-_VIEWS: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
-# Measured per value, against copying and adding, on x86-64 with ai-edge-litert 2.3.0.
-_DELEGATED_WEIGHTS: Final = {"RESIZE_BILINEAR": 6.0, "MEAN": 4.0, "MUL": 2.5, "LOG": 3.0, "SUB": 2.0}
-_PLAIN_WEIGHTS: Final = {
-    "RFFT2D": 20.0, "COMPLEX_ABS": 7.0, "SUB": 30.0, "MUL": 30.0, "DIV": 30.0, "ADD": 2.0, "SOFTMAX": 4.0,
-    "TFLite_Detection_PostProcess": 5.0, "ARG_MAX": 2.0, "ARG_MIN": 2.0, "RESIZE_BILINEAR": 10.0,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 20.0, "LSTM": 20.0, "BIDIRECTIONAL_SEQUENCE_LSTM": 20.0,
-}  # fmt: skip
-
+_LEAST_SHARED_MS: Final = 0.0003
+"""XNNPACK leaves what is shorter to one thread (x86-64: element-wise operators of a few thousand values)."""
 
 Known = Callable[[Graph, Node], float | None]
 """The microseconds that an operator took alone on the device, or None."""
@@ -162,14 +152,31 @@ def _by_calibration(
     return Latency(profile.name, threads, ms, ms / far, ms * far, nodes, copied_us / 1e3)
 
 
-def model_work(
-    graph: Graph, *, runtime: RuntimeName = "litert", xnnpack: bool = True, repeated: bool = False
-) -> tuple[Work, ...]:
-    """Return the work of every operator in execution order; ``repeated`` is of a graph that another runs."""
-    parts = delegation(graph, runtime=runtime, enabled=xnnpack)
-    return tuple(
-        _work(graph, node, cost, delegated=parts.segment[node.index] is not None, repeated=repeated)
-        for node, cost in zip(graph.nodes, costs(graph), strict=True)
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a kernel has to do for an operator: each is divided by one of its speeds."""
+
+    macs: float
+    values: float
+    bytes_moved: float
+    far_bytes: float
+    """Weights that no cache keeps from one inference to the next."""
+    overheads: float
+
+
+def amounts(work: Work, profile: Profile, *, threads: int) -> Amounts:
+    """Return what an operator asks of its kernel, rounded up to the groups that it computes, in one core."""
+    kernels, kernel = _kernel(work, profile)
+    grown = _grown(work.depth, kernels.depth_group) * _grown(
+        work.channels, kernel.channel_group or kernels.channel_group
+    )
+    cache_bytes = 1e6 * profile.cache_mb.value * threads if profile.cache_mb else inf
+    return Amounts(
+        macs=work.macs * grown * work.weight,
+        values=work.values * work.weight,
+        bytes_moved=work.bytes_moved,
+        far_bytes=work.weight_bytes if work.model_weight_bytes > cache_bytes else 0.0,
+        overheads=work.overhead,
     )
 
 
@@ -177,68 +184,34 @@ def node_ms(work: Work, profile: Profile, *, threads: int) -> float:
     """Return the predicted time of one operator in ms."""
     if work.kind == "nothing":
         return 0.0
-    kernels = (profile.xnnpack if work.delegated else profile.plain)[work.type]
-    kernel: Kernel = getattr(kernels, work.kind)
-    macs = work.macs * _grown(work.depth, kernels.depth_group) * _grown(work.channels, kernels.channel_group)
-    busy_ms = _ratio(macs, kernel.gmacs_per_s, 1e6) + _ratio(work.bytes_moved, kernel.gb_per_s, 1e6)
-    busy_ms += _ratio(work.values, kernel.mega_values_per_s, 1e3)
+    used = max(1, min(threads, int(profile.cores.value)))
+    asked, kernel = amounts(work, profile, threads=used), _kernel(work, profile)[1]
+    busy_ms = _ratio(asked.macs, kernel.gmacs_per_s, 1e6) + _ratio(asked.bytes_moved, kernel.gb_per_s, 1e6)
+    busy_ms += _ratio(asked.values, kernel.mega_values_per_s, 1e3)
+    busy_ms += _ratio(asked.far_bytes, profile.bandwidth_gb_per_s.value, 1e6)
     # The interpreter runs its own element-wise kernels in one thread.
-    gain = profile.speedup(threads) if work.delegated or work.kind != "values" else 1.0
-    return busy_ms * work.weight / gain + kernel.overhead_us * work.overhead / 1e3
+    if work.delegated or work.kind != "values":
+        busy_ms = _shared_ms(busy_ms, profile, used)
+    return busy_ms + kernel.overhead_us * asked.overheads / 1e3
+
+
+def _kernel(work: Work, profile: Profile) -> tuple[Kernels, Kernel]:
+    kernels = (profile.xnnpack if work.delegated else profile.plain)[work.type]
+    kernel: Kernel = getattr(kernels, work.kind) or kernels.window
+    return kernels, kernel
+
+
+def _shared_ms(busy_ms: float, profile: Profile, threads: int) -> float:
+    """Return what threads leave of a time; waking them costs something, and what is too short is not shared."""
+    if threads == 1 or profile.wake_us is None:
+        return busy_ms / profile.speedup(threads)
+    if busy_ms < _LEAST_SHARED_MS:
+        return busy_ms
+    return busy_ms / profile.speedup(threads) + profile.wake_us.value / 1e3
 
 
 def _ratio(amount: float, speed: float | None, unit: float) -> float:
     return amount / (speed * unit) if speed else 0.0
-
-
-def _work(graph: Graph, node: Node, cost: Cost, *, delegated: bool, repeated: bool) -> Work:
-    kind = _kind(graph, node, cost)
-    channels, depth = _sides(graph, node, cost, kind)
-    fed = sum(graph.tensors[index].elements for index in node.inputs if index >= 0 and not graph.constant[index])
-    return Work(
-        kind=kind,
-        type=_element_type(graph, node),
-        delegated=delegated,
-        macs=cost.macs,
-        channels=channels,
-        depth=depth,
-        bytes_moved=cost.bytes_moved,
-        values=max(fed, cost.elements) if kind == "values" else cost.elements,
-        weight=(_DELEGATED_WEIGHTS if delegated else _PLAIN_WEIGHTS).get(node.name, 1.0),
-        overhead=_REPEATED_OVERHEAD if repeated else 1.0,
-    )
-
-
-def _kind(graph: Graph, node: Node, cost: Cost) -> Kind:
-    if node.name in _VIEWS:
-        return "nothing"
-    if node.name == "DEPTHWISE_CONV_2D":
-        return "depthwise"
-    if node.name == "CONV_2D":
-        weights = graph.operand(node, 1)
-        pointwise = weights is not None and weights.shape[1:3] == (1, 1) and node.options.stride == (1, 1)
-        return "dense" if pointwise else "window"
-    if node.name in _DENSE or (cost.macs and node.name not in _WINDOW):
-        return "dense"
-    return "window" if node.name in _WINDOW else "values"
-
-
-def _element_type(graph: Graph, node: Node) -> ElementType:
-    """Return the type whose kernels run it; what is neither float nor 8 bits is counted as float."""
-    kinds = {graph.tensors[index].type.name for index in (*node.inputs, *node.outputs) if index >= 0}
-    if "uint8" in kinds:
-        return "uint8"
-    return "int8" if "int8" in kinds else "float32"
-
-
-def _sides(graph: Graph, node: Node, cost: Cost, kind: Kind) -> tuple[int, int]:
-    """Return the output channels and the input channels that a kernel rounds up, 0 for none."""
-    weights = graph.operand(node, 1)
-    if not cost.macs or weights is None or len(weights.shape) not in {2, 4} or min(weights.shape) < 1:
-        return 0, 0
-    if kind == "depthwise":
-        return weights.shape[-1], 0
-    return weights.shape[0], prod(weights.shape[1:]) if kind == "dense" else weights.shape[-1]
 
 
 def _grown(size: int, group: int) -> float:

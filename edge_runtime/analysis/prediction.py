@@ -5,7 +5,7 @@ from typing import Literal
 
 from edge_runtime.analysis.profile import ElementType
 
-Kind = Literal["dense", "window", "depthwise", "values", "nothing"]
+Kind = Literal["dense", "window", "transposed", "depthwise", "values", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class Work:
     depth: int
     """Input channels that are summed at a time, likewise."""
     bytes_moved: int
+    weight_bytes: int
+    """Of constants; part of ``bytes_moved``."""
+    model_weight_bytes: int
+    """Of all constants of the model: beyond a cache they come from memory in every inference."""
     values: int
     weight: float
     """How much more a value of this operator costs than a usual one."""

@@ -25,7 +25,14 @@ _MOST: Final = 1e9
 _COUNTS: Final = ("cores.value", "channel_group", "depth_group", "pointer_bytes")
 _MAY_BE_0: Final = (
     *("clock_mhz.value", "memory_mb.value", "bandwidth_gb_per_s.value"),  # where a machine does not tell
-    *("overhead_us", "parallel_share.value", "edgetpu.base_ms", "edgetpu.ms_per_gmac", "edgetpu.cache_mb"),
+    *(
+        "overhead_us",
+        "parallel_share.value",
+        "edgetpu.base_ms",
+        "edgetpu.ms_per_gmac",
+        "edgetpu.cache_mb",
+        "wake_us.value",
+    ),
 )
 
 
@@ -45,6 +52,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Results written (operators without MACs: values read or written, whichever are more)."""
     gb_per_s: float | None = None
     overhead_us: float = 0.0
+    channel_group: int | None = None
+    """Of this kernel, where it differs from that of all kernels for the type."""
 
 
 class Kernels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +66,8 @@ class Kernels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     depthwise: Kernel
     values: Kernel
     """Operators without MACs."""
+    transposed: Kernel | None = None
+    """Transposed convolutions, where they are not as fast as others."""
     channel_group: int = 8
     """Output channels are computed in groups of so many: 8 with NEON, 16 with AVX-512."""
     depth_group: int = 4
@@ -98,8 +109,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     clock_mhz: Figure
     memory_mb: Figure
     bandwidth_gb_per_s: Figure
+    """Of weights beyond ``cache_mb``, on top of what the kernel takes for them."""
     parallel_share: Figure
     """Share of the work that more cores speed up (Amdahl)."""
+    wake_us: Figure | None = None
+    """What an operator takes more when it is shared among threads."""
+    cache_mb: Figure | None = None
+    """Of each core. All weights of a model that has more come from memory in every inference."""
     pointer_bytes: int = 8
     """4 for a 32-bit system."""
     int8_lanes: int = 16

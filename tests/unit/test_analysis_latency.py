@@ -1,20 +1,24 @@
 """Device profiles, predicted latency, Edge TPU mapping, verdicts and advice."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1, schema
 
+from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.edgetpu import edgetpu_ms, map_operators
 from edge_runtime.analysis.fit import advise, judge_memory, judge_time, worst
-from edge_runtime.analysis.graph import Graph, read_graph
-from edge_runtime.analysis.latency import model_work, predict_latency
+from edge_runtime.analysis.graph import Graph, build_graph, read_graph
+from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.memory import estimate_memory
 from edge_runtime.analysis.profile import Profile, load_profile, parse_profile, profile_names
+from edge_runtime.analysis.work import model_work
 from edge_runtime.analysis.xnnpack import delegation, fused_away
 from edge_runtime.errors import UsageError
+from edge_runtime.model_file import parse_model
 
 BOARDS = {
     "coral-dev-board",
@@ -118,6 +122,76 @@ def test_a_value_times_its_logistic_is_one_look_up_with_8_bits(type_name: str, *
     graph = model.build([fed], [other])
     assert fused_away(graph, delegation(graph)) == (frozenset({2}) if fused else frozenset())
     assert fused_away(graph, delegation(graph, enabled=False)) == frozenset()
+
+
+def one_operator(
+    type_name: str, add: Callable[[ModelBuilder, int], int], shape: Sequence[int] = (1, 14, 14, 64)
+) -> Graph:
+    model = ModelBuilder(type_name)
+    fed = model.tensor(shape)
+    return model.build([fed], [add(model, fed)])
+
+
+def predicted_us(graph: Graph, threads: int = 1, board: str = "x86-64") -> float:
+    return 1e3 * predict_latency(graph, load_profile(board), threads=threads).ms
+
+
+def test_windows_beyond_xnnpacks_depthwise_kernels_take_many_times_as_long() -> None:
+    for type_name in ("float32", "int8"):
+        usual, large = (
+            one_operator(type_name, lambda model, fed, side=side: model.depthwise(fed, kernel=side)) for side in (5, 7)
+        )
+        # 49 taps instead of 25, and a product of one channel each.
+        assert predicted_us(large) > 5 * predicted_us(usual)
+        assert predicted_us(large, board="pi-4b-64") > 2 * predicted_us(usual, board="pi-4b-64")
+
+
+@pytest.mark.parametrize(
+    ("channels", "per_group", "kind"), [(64, 1, "depthwise"), (64, 16, "window"), (64, 64, "window")]
+)
+def test_a_convolution_in_groups_is_a_product_for_each(channels: int, per_group: int, kind: str) -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 14, 14, channels])
+    kernel = model.weights([channels, 3, 3, per_group])
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+    made = model.op("CONV_2D", [fed, kernel, model.weights([channels])], [1, 14, 14, channels], options)
+    (work,) = model_work(model.build([fed], [made]))
+    assert work.kind == kind
+    if per_group == 16:
+        assert (work.channels, work.depth) == (16, 16)
+
+
+def test_a_fused_lstm_takes_long_with_8_bits_and_not_with_weights_of_8_bits() -> None:
+    """Measured on x86-64, 64 steps of 16 values, 64 cells: 131, 120 and 1132 us."""
+    times = {
+        kind: predicted_us(build_graph(parse_model(operators.lstm(kind, 64, 16, 64), kind)))
+        for kind in ("float32", "dynamic", "int8")
+    }
+    assert times == {
+        "float32": pytest.approx(131, rel=0.1),
+        "dynamic": pytest.approx(120, rel=0.1),
+        "int8": pytest.approx(1132, rel=0.1),
+    }
+
+
+def test_a_second_thread_is_woken_for_what_is_long_enough_only() -> None:
+    tiny, small, large = (
+        one_operator("float32", lambda model, fed: model.fully_connected(fed, 8), (1, size))
+        for size in (8, 4096, 400_000)
+    )
+    assert predicted_us(tiny, 2) == predicted_us(tiny, 1)
+    assert predicted_us(small, 2) > predicted_us(small, 1)
+    assert predicted_us(large, 2) < 0.7 * predicted_us(large, 1)
+
+
+def test_weights_that_no_cache_keeps_come_from_memory_every_time() -> None:
+    kept, gone = (
+        one_operator("int8", lambda model, fed: model.fully_connected(fed, 1000), (1, size)) for size in (1900, 2100)
+    )
+    assert predicted_us(gone) > 2 * predicted_us(kept)
+    # Two cores have two caches.
+    assert predicted_us(gone, 2) < predicted_us(gone) / 2
 
 
 def test_a_profile_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:
