@@ -5,18 +5,22 @@ others by size, largest first; each takes the smallest gap that fits between tho
 of 64 bytes. From when to when each is needed is found by ``lifetimes``.
 """
 
-from bisect import insort
 from dataclasses import dataclass
+from math import isqrt
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_runtime.analysis.graph import Graph
-from edge_runtime.analysis.lifetimes import FOREVER, Need, aligned, inside, outside, tensors
+from edge_runtime.analysis.lifetimes import ALIGNMENT, FOREVER, Need, aligned, inside, outside, tensors
 from edge_runtime.analysis.scratch import scratch
 from edge_runtime.analysis.xnnpack import Delegation
 from edge_runtime.errors import ModelError
 
-MAX_STEPS: Final = 4_000_000
-"""Steps of planning (tensors looked at, operators lived through) before a graph counts as made to keep us busy."""
+MOST_PAIRS: Final = 25_000_000
+"""Of tensors, each of which is compared with the others: 5,000 tensors take 0.2 s. More are made to keep us busy."""
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None, *, share: int
                 persistent += aligned(part.size_bytes)
             else:
                 needs.append(Need(part.name, part.size_bytes, node.index, node.index, written=part.written))
-    allocations = _place(needs, end, graph.model.path, most_steps=MAX_STEPS // share)
+    allocations = _place(needs, end, graph.model.path, most_pairs=MOST_PAIRS // share)
     live = _live(allocations, len(graph.nodes))
     size_bytes = max((one.offset + one.size_bytes for one in allocations), default=0)
     return Arena(
@@ -83,7 +87,7 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None, *, share: int
 def plan_workspace(graph: Graph, delegation: Delegation, *, share: int = 1) -> int:
     """Return the bytes that XNNPACK wants for tensors that never leave it; its parts share one workspace."""
     end = max(2 * len(graph.nodes) - 1, 0)
-    allocations = _place(inside(graph, delegation), end, graph.model.path, most_steps=2 * MAX_STEPS // share)
+    allocations = _place(inside(graph, delegation), end, graph.model.path, most_pairs=MOST_PAIRS // share)
     return max((one.offset + one.size_bytes for one in allocations), default=0)
 
 
@@ -109,7 +113,7 @@ def _live(allocations: list[Allocation], count: int) -> list[int]:
     return live
 
 
-def _place(needs: list[Need], end: int, path: str, *, most_steps: int) -> list[Allocation]:
+def _place(needs: list[Need], end: int, path: str, *, most_pairs: int) -> list[Allocation]:
     needs = [need for need in needs if need.size_bytes > 0]
     always = sorted(
         (need for need in needs if need.first == 0 and need.last == FOREVER), key=lambda need: need.tensor or 0
@@ -122,33 +126,36 @@ def _place(needs: list[Need], end: int, path: str, *, most_steps: int) -> list[A
         offset = aligned(floor)
         placed.append(_allocation(need, offset, end))
         floor = offset + need.size_bytes
-    alive: list[list[tuple[int, int, int]]] = [[] for _ in range(end + 1)]
-    steps = 0
+    # First and last operator, offset and end of what is placed, sorted by offset.
+    table = np.zeros((4, len(others)), np.int64)
+    if len(others) ** 2 > most_pairs:
+        raise ModelError(f"{path} has {len(others)} tensors to find a place for; up to {isqrt(most_pairs)} are planned")
     for number, need in enumerate(others):
-        span = range(need.first, min(need.last, end) + 1)
-        neighbours = alive[need.first] if len(span) == 1 else sorted({one for at in span for one in alive[at]})
-        steps += len(span) + sum(len(alive[at]) for at in span)
-        if steps > most_steps:
-            raise ModelError(f"{path} has too many tensors alive at once to plan its memory")
-        offset = _gap(neighbours, floor, need.size_bytes)
+        firsts, lasts, offsets, ends = table[:, :number]
+        last = min(need.last, end)
+        beside = (firsts <= last) & (lasts >= need.first)
+        offset = _gap(offsets[beside], ends[beside], floor, need.size_bytes)
         placed.append(_allocation(need, offset, end))
-        for at in span:
-            insort(alive[at], (offset, need.size_bytes, number))
+        at = int(np.searchsorted(offsets, offset))
+        table[:, at + 1 : number + 1] = table[:, at:number]
+        table[:, at] = (need.first, last, offset, offset + need.size_bytes)
     return placed
 
 
-def _gap(neighbours: list[tuple[int, int, int]], floor: int, size_bytes: int) -> int:
+def _gap(offsets: Integers, ends: Integers, floor: int, size_bytes: int) -> int:
     """Return the offset of the tightest gap between neighbours (sorted by offset) that fits, else behind the last."""
+    if not len(offsets):
+        return aligned(floor)
+    behind = np.maximum(np.maximum.accumulate(ends), floor)
+    before = np.concatenate(([floor], behind[:-1]))
+    starts = -(-before // ALIGNMENT) * ALIGNMENT
     best, best_slack = -1, FOREVER * FOREVER
-    current = floor
-    for offset, length, _ in neighbours:
-        start = aligned(current)
-        if start + size_bytes <= offset and offset - start < best_slack:
-            best, best_slack = start, offset - current
-        current = max(current, offset + length)
+    for index in np.flatnonzero(starts + size_bytes <= offsets).tolist():
+        if offsets[index] - starts[index] < best_slack:
+            best, best_slack = int(starts[index]), int(offsets[index] - before[index])
         if best_slack == 0:
             break
-    return best if best >= 0 else aligned(current)
+    return best if best >= 0 else aligned(int(behind[-1]))
 
 
 def _allocation(need: Need, offset: int, end: int) -> Allocation:

@@ -195,9 +195,21 @@ def test_columns_of_a_grouped_convolution_have_a_place_and_take_no_memory() -> N
 
 
 def test_a_graph_made_to_keep_the_planner_busy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arena, "MAX_STEPS", 10)
-    with pytest.raises(ModelError, match="too many tensors"):
+    monkeypatch.setattr(arena, "MOST_PAIRS", 100)
+    with pytest.raises(ModelError, match="20 tensors to find a place for; up to 10 are planned"):
         plan_arena(chain(20))
+
+
+def test_a_long_unrolled_network_is_planned() -> None:
+    """A BiLSTM of 64 steps, unrolled, has 1,900 operators, many of whose results live long."""
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 64])
+    kept = [model.op("TANH", [fed], [1, 64]) for _ in range(900)]
+    for one in kept:
+        fed = model.op("ADD", [fed, one], [1, 64])
+    plan = plan_arena(model.build([0], [fed]))
+    # The input and every kept result; sums are written over what they add to.
+    assert plan.size_bytes == 901 * 256
 
 
 def test_mobilenet_v2_has_the_arena_that_the_interpreter_plans(reference: Path) -> None:
