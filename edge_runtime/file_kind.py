@@ -1,6 +1,6 @@
 """Say what a file is that was given as a model and is none."""
 
-_CONVERT = "convert it first: edge-convert {name} -o model.tflite"
+_CONVERT = "convert it first: edge-convert {name} -o model.tflite (--estimate tells what it will take on a board)"
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "a Keras model (HDF5)", _CONVERT),
     (b"\x08\x01\x12", "a part of a TensorFlow SavedModel", "convert its folder: edge-convert FOLDER -o model.tflite"),
@@ -20,7 +20,10 @@ _TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 
 
 def describe_file(head: bytes, name: str) -> str:
-    """Return "a Keras model (HDF5); convert it first: …" from a file's first bytes (64 or more) and its name."""
+    """Return "a Keras model (HDF5); convert it first: …" from a file's first bytes (64 or more) and its name.
+
+    The name is that of commands which are advised: quoted where a shell wants it.
+    """
     if not head:
         return "an empty file; fetch it again"
     for signature, kind, advice in _SIGNATURES:

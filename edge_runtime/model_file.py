@@ -9,6 +9,7 @@ import stat
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import numpy as np
@@ -188,7 +189,7 @@ def read_model(path: Path) -> ModelFile:
 def parse_model(data: bytes, path: str) -> ModelFile:
     """Read a model that is in memory; ``path`` is its name in errors. Raises ModelError."""
     if data[4:8] != b"TFL3":
-        raise ModelError(f"{path} is {describe_file(data[:512], Path(path).name)}")
+        raise ModelError(f"{path} is {describe_file(data[:512], quote(path))}")
     root = FlatBuffer(data, path).root()
     subgraph_count = root.count(2)
     if not subgraph_count:
@@ -225,7 +226,7 @@ def _read_file(path: Path) -> bytes:
     except IsADirectoryError as error:
         if (path / "saved_model.pb").is_file():
             raise ModelError(
-                f"{path} is a TensorFlow SavedModel; convert it first: edge-convert {path} -o model.tflite"
+                f"{path} is a TensorFlow SavedModel; convert it first: edge-convert {quote(str(path))} -o model.tflite"
             ) from error
         raise UsageError(f"{path} is a folder; give a .tflite file") from error
     except FileNotFoundError as error:

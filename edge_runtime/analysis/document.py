@@ -224,9 +224,10 @@ def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
     if verdict := device["time_verdict"]:
         timing = device["edgetpu_ms"] or device["latency_ms"]
-        took = "no time is predicted" if timing["high"] is None else f"up to {timing['high']:.3g} ms an inference"
-        found.append((verdict, f"time: {verdict}, {took} for {budgets['fps']:g} a second"))
+        high, budget_ms = timing["high"], 1000 / budgets["fps"]
+        took = "no time is predicted" if high is None else f"up to {high:.3g} of {budget_ms:.3g} ms an inference"
+        found.append((verdict, f"time: {verdict}, {took}, for {budgets['fps']:g} a second"))
     if verdict := device["memory_verdict"]:
         program_mib = result["memory"]["process_bytes"] / 2**20
-        found.append((verdict, f"memory: {verdict}, {program_mib:.0f} MiB of {budgets['memory_mb']:g}"))
+        found.append((verdict, f"memory: {verdict}, about {program_mib:.0f} of {budgets['memory_mb']:g} MiB"))
     return found

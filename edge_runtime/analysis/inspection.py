@@ -3,19 +3,23 @@
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import Final
 
 from edge_runtime.analysis.cost import Cost
 from edge_runtime.analysis.edgetpu import Accelerated, Mapping, map_operators, with_edgetpu
 from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, judge_time, worst
 from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import predict_latency
-from edge_runtime.analysis.loops import whole_costs
+from edge_runtime.analysis.loops import called_graphs, whole_costs
 from edge_runtime.analysis.memory import Memory, estimate_memory
 from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.prediction import Latency
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
 from edge_runtime.analysis.xnnpack import Delegation, RuntimeName, delegation
 from edge_runtime.model_file import EDGETPU_OPERATOR
+
+_OWN_CUSTOM: Final = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
+"""Custom operators that every interpreter has (``tflite/core/kernels/register.cc``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,10 @@ def _not_seen(graph: Graph) -> str | None:
     """Return why a model's work cannot be told from its file, or None."""
     if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
         return "it is compiled for an Edge TPU, which hides its operators: inspect the model it was compiled from"
+    nodes = [node for one in (graph, *called_graphs(graph)) for node in one.nodes]
+    foreign = dict.fromkeys(node.name for node in nodes if node.custom and node.name not in _OWN_CUSTOM)
+    if foreign:
+        return f"interpreters know no {' and no '.join(foreign)}: it runs only with a library that brings the operator"
     for index in graph.model.inputs:
         tensor = graph.tensors[index]
         if -1 in tensor.shape_signature[1:]:

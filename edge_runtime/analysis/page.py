@@ -88,7 +88,7 @@ def render_comparison(
     found: list[Inspection], results: list[dict[str, Any]], rows: list[tuple[str, float, float]]
 ) -> str:
     """Return the page that compares two models; ``rows`` are what, before and after."""
-    names = [_name(result) for result in results]
+    names = _different_names(results)
     lines = [f'<tr><th><th class="n">{names[0]}<th class="n">{names[1]}<th class="n">ratio<th></tr>']
     lines += [_ratio_row(*row) for row in rows]
     parts = [f"<h1>{names[0]} and {names[1]}</h1>", f"<table>{''.join(lines)}</table>"]
@@ -130,6 +130,15 @@ def _page(title: str, parts: list[str]) -> str:
 
 def _name(result: dict[str, Any]) -> str:
     return escape(result["use"].get("name") or result["model"]["path"].rsplit("/", 1)[-1])
+
+
+def _different_names(results: list[dict[str, Any]]) -> list[str]:
+    """Return what two models call themselves; where that is the same, their files, with folders where these are too."""
+    names = [_name(result) for result in results]
+    for parts in (1, 2):
+        if names[0] == names[1]:
+            names = [escape("/".join(result["model"]["path"].split("/")[-parts:])) for result in results]
+    return names
 
 
 def _chip(verdict: str | None) -> str:

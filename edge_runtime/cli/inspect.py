@@ -25,14 +25,19 @@ REFUSED = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the device, the budgets and the forms of output."""
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="a .tflite file")
+    parser.add_argument(
+        "model", nargs="?", type=Path, metavar="MODEL", help="a .tflite file, or a name of the store or the catalogue"
+    )
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two models side by side")
     parser.add_argument(
         "--device",
         metavar="NAME|FILE.toml",
         help=f"one of {', '.join(profile_names())}, or this: the machine here; default: all boards",
     )
-    parser.add_argument("--runtime", choices=("litert", "tflite-runtime"), default="litert")
+    parser.add_argument(
+        "--runtime", choices=("litert", "tflite-runtime"), default="litert",
+        help="what will run it there (litert); tflite-runtime is for 32-bit systems",
+    )  # fmt: skip
     parser.add_argument("--threads", type=at_least_1, metavar="N", help="default: all cores of the device")
     parser.add_argument("--fps", type=above_0, metavar="N", help="frames per second it must do; needs --device")
     parser.add_argument("--memory-mb", type=above_0, metavar="N", help="MiB the program may take; needs --device")
@@ -48,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--fps and --memory-mb need --device NAME; one of {', '.join(profile_names())}")
     if args.compare:
         return _compare(args)
+    args.model = _file(args.model)
     found = _inspect(args, args.model)
     result = document(found)
     if args.fps and found.verdict != "fits":
@@ -58,6 +64,17 @@ def run(args: argparse.Namespace) -> int:
         write_page(args.html, found, result, flag="--html")
     sys.stdout.write(_json(result) if args.json else table(result))
     return REFUSED if found.verdict == "does not fit" else 0
+
+
+def _file(model: Path) -> Path:
+    """Return the file of a path or of a name, which is fetched once. Raises UsageError, DownloadError."""
+    if model.exists() or model.suffix == ".tflite" or len(model.parts) != 1:
+        return model
+    from edge_runtime.assemble import find_model
+    from edge_runtime.config import Config, device_id
+    from edge_runtime.store.state import state_path
+
+    return find_model(str(model), state_path(device_id(Config())))
 
 
 def _inspect(args: argparse.Namespace, path: Path) -> Any:
@@ -101,7 +118,7 @@ def _write(path: Path, page: str, *, flag: str) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    found = [_inspect(args, path) for path in args.compare]
+    found = [_inspect(args, _file(path)) for path in args.compare]
     results = [document(one) for one in found]
     rows = comparison_rows(results)
     if args.html:

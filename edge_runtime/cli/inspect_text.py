@@ -1,23 +1,31 @@
 """An inspection's document as text for a terminal."""
 
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from edge_runtime.analysis.document import verdicts
+
+_WITH_EDGE_TPU: Final = "  with Edge TPU"
 
 
 def table(result: dict[str, Any]) -> str:
     """Return an inspection's document as text: the layers first, the summary where the eye ends."""
-    lines = [*_layers(result["layers"]), "", *_summary(result), "", *_devices(result["devices"])]
+    alone = len(result["devices"]) == 1
+    timed = alone and not result["edgetpu"]["compiled"]
+    lines = [*_layers(result["layers"], timed=timed), "", *_summary(result), "", *_devices(result["devices"])]
     lines += [f"verdict    {text}" for _, text in verdicts(result)]
-    if len(result["devices"]) == 1:
+    if alone:
         lines += _advice(result["devices"][0])
+    elif result["devices"]:
+        lines += ["", "--device NAME shows the time of every layer and what would make it faster there"]
     if result.get("boards_that_fit"):
         lines.append(f"advice     another board: {', '.join(result['boards_that_fit'])} would do")
     return "\n".join(lines) + "\n"
 
 
-def _layers(layers: list[dict[str, Any]]) -> list[str]:
-    with_time = bool(layers) and layers[0]["predicted_ms"] is not None
+def _layers(layers: list[dict[str, Any]], *, timed: bool) -> list[str]:
+    """Return a line for every layer; ``timed`` adds the time on the one device that was asked for."""
+    with_time = timed and bool(layers) and layers[0]["predicted_ms"] is not None
     width = max((len(layer["operator"]) for layer in layers), default=8)
     head = f"{'#':>4}  {'operator':{width}}  {'output':20}  {'MACs':>9}  {'weights':>9}  {'moved':>9}"
     lines = [head + ("      ms" if with_time else "")]
@@ -106,10 +114,15 @@ def _describe(tensor: dict[str, Any]) -> str:
 
 
 def _use(use: dict[str, Any]) -> list[str]:
+    """Return the task with its labels and where it comes from, then what else was inferred."""
     if use["error"]:
         return [f"nothing: {use['error']}"]
     labels = f", {use['labels']} labels" if use["labels"] is not None else ""
-    return [*([f"{use['task']}{labels}"] if use["task"] else []), *use["inferred"]]
+    head = f"task: {use['task']}, "
+    reasons = [line.removeprefix(head) for line in use["inferred"] if line.startswith(head)]
+    others = [line for line in use["inferred"] if not line.startswith(head)]
+    task = f"{use['task']}{labels}" + (f" ({reasons[0]})" if reasons else "")
+    return [*([task] if use["task"] else []), *others]
 
 
 def _xnnpack(result: dict[str, Any]) -> str:
@@ -133,29 +146,30 @@ def _edgetpu(result: dict[str, Any]) -> str:
 
 
 def _devices(devices: list[dict[str, Any]]) -> list[str]:
-    width = max((len(device["device"]) for device in devices), default=6)
+    names = [device["device"] for device in devices]
+    names += [_WITH_EDGE_TPU for device in devices if device["edgetpu_ms"]]
+    width = max((len(name) for name in names), default=6)
     lines = [f"{'device':{width}}  threads   latency ms         interval   per second"]
     for device in devices:
         lines.append(_device(device, device["device"], device["latency_ms"], width))
-        if device["latency_unknown"]:
-            lines.append(f"unknown    {device['latency_unknown']}")
         if device["edgetpu_ms"]:
-            lines.append(_device(device, "  with Edge TPU", device["edgetpu_ms"], width))
+            lines.append(_device(device, _WITH_EDGE_TPU, device["edgetpu_ms"], width))
         if correction := device["correction"]:
             lines.append(
                 f"corrected  {correction['ratio']:.2f} times the prediction, as measured here ({correction['setup']})"
             )
-    return lines
+    reasons = dict.fromkeys(device["latency_unknown"] for device in devices if device["latency_unknown"])
+    return [*lines, *(f"unknown    {reason}" for reason in reasons)]
 
 
 def _device(device: dict[str, Any], name: str, timing: dict[str, float | None], width: int) -> str:
     low, predicted, high = timing["low"], timing["predicted"], timing["high"]
     if predicted is None or high is None:
-        over = f"over {low:.4g}"
+        over = f"over {low:.4g}" if low else "?"
         return f"{name:{width}}  {device['threads']:7}  {'?':>11}  {over:>15}  {'?':>11}"
     interval = f"{low:.4g} to {high:.4g}"
-    rate = 1000 / predicted if predicted else 0.0
-    per_second = f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
+    rate = 1000 / predicted if predicted else inf
+    per_second = "-" if rate == inf else f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
     return f"{name:{width}}  {device['threads']:7}  {predicted:11.4g}  {interval:>15}  {per_second:>11}"
 
 

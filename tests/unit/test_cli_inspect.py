@@ -71,8 +71,10 @@ def test_the_text_ends_with_the_summary_and_the_device(capsys: pytest.CaptureFix
 def test_a_verdict_says_what_was_asked_and_what_was_found(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     status, out, _ = inspect(capsys, model, "--device", "pi-4b-64", "--fps", "10", "--memory-mb", "32")
     assert status == 3
-    assert re.search(r"^verdict    time: fits, up to [\d.]+ ms an inference for 10 a second$", out, re.MULTILINE)
-    assert re.search(r"^verdict    memory: does not fit, \d+ MiB of 32$", out, re.MULTILINE)
+    assert re.search(
+        r"^verdict    time: fits, up to [\d.]+ of 100 ms an inference, for 10 a second$", out, re.MULTILINE
+    )
+    assert re.search(r"^verdict    memory: does not fit, about \d+ of 32 MiB$", out, re.MULTILINE)
 
 
 def test_a_model_compiled_for_an_edge_tpu_has_no_time(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
@@ -94,6 +96,68 @@ def test_an_input_without_a_fixed_size_has_no_time_but_an_open_batch_has(
         path.write_bytes(built.bytes([fed], [built.conv(fed, 4)]))
         (device,) = inspect_json(capsys, path, "--device", "pi-5")["devices"]
         assert (device["latency_unknown"] is None) == known, signature
+
+
+def test_a_foreign_operator_has_no_time_and_is_named_once(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
+    path = reference / "models/refused/model_invoking_error.tflite"
+    status, out, _ = inspect(capsys, path)
+    assert status == 0
+    assert out.count("interpreters know no fake-op-double") == 1
+    assert "Infinity" not in out
+
+
+def test_times_per_layer_are_those_of_one_device(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    every, one = inspect(capsys, model)[1], inspect(capsys, model, "--device", "pi-5")[1]
+    assert not every.splitlines()[0].endswith("ms")
+    assert "--device NAME shows the time of every layer" in every
+    assert one.splitlines()[0].endswith("moved      ms")
+
+
+def test_the_line_of_an_edge_tpu_is_in_the_columns_of_its_board(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    lines = inspect(capsys, model, "--device", "coral-usb")[1].splitlines()
+    (number,) = (number for number, line in enumerate(lines) if line.startswith("  with Edge TPU"))
+    assert len({len(line) for line in lines[number - 2 : number + 1]}) == 1
+
+
+def test_the_task_is_said_once_with_where_it_comes_from(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    used = [line for line in inspect(capsys, model, "--device", "pi-5")[1].splitlines() if line.startswith("used as")]
+    assert used[0].startswith("used as    classify (from an input")
+    assert not any("task:" in line for line in used)
+
+
+def test_a_file_to_convert_is_named_as_a_shell_wants_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "my net.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    status, _, err = inspect(capsys, path)
+    assert status == 3
+    assert f"edge-convert '{path}' -o model.tflite" in err
+
+
+def test_a_name_is_one_of_the_store(
+    capsys: pytest.CaptureFixture[str], model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGE_INFER_STATE_DIR", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    for name in ("mobilenet_v2", "mobilenet_v1_0.25_128"):
+        (tmp_path / f"models/{name}.tflite").write_bytes(model.read_bytes())
+        assert "tensor0" in inspect(capsys, name, "--device", "pi-5")[1]
+    status, _, err = inspect(capsys, "nosuch", "--device", "pi-5")
+    assert status == 2
+    assert "neither a file nor a model of the catalogue" in err
+
+
+def test_two_models_that_call_themselves_the_same_are_told_apart_on_the_page(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "same.tflite").write_bytes(model.read_bytes())
+    page = tmp_path / "page.html"
+    assert inspect(capsys, "--compare", *(folder / "same.tflite" for folder in folders), "--html", page)[0] == 0
+    assert "<h1>a/same.tflite and b/same.tflite</h1>" in page.read_text()
 
 
 def test_a_second_entry_of_a_file_is_named_and_said_not_to_be_counted(
