@@ -41,7 +41,7 @@ _PLAIN_WEIGHTS: Final = {
 _PLAIN_8_BIT_WEIGHTS: Final = {
     "SUB": 30.0, "MUL": 30.0, "DIV": 30.0, "ADD": 2.0, "SOFTMAX": 4.0, "RESIZE_BILINEAR": 10.0, "RELU": 16.0,
     "PRELU": 17.0, "HARD_SWISH": 6.0, "SQUARED_DIFFERENCE": 7.0, "RSQRT": 100.0, "AVERAGE_POOL_2D": 2.0,
-    "GELU": 0.4, "ARG_MAX": 0.2, "RESIZE_NEAREST_NEIGHBOR": 0.4, "MAXIMUM": 0.05, "PACK": 0.05, "TILE": 0.05,
+    "GELU": 0.4, "RESIZE_NEAREST_NEIGHBOR": 0.4, "MAXIMUM": 0.05, "PACK": 0.05, "TILE": 0.05,
     "BATCH_MATMUL": 7.0, "hybrid depthwise": 2.2, "hybrid LSTM": 2.5, "8-bit LSTM": 7.0,
 }  # fmt: skip
 _WEIGHTS: Final[dict[tuple[bool, bool], dict[str, float]]] = {
