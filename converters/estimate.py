@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("estimate").add_argument
     add("--estimate", action="store_true", help="say what MODEL will cost on a board, trained or not; writes no model")
     add("--device", metavar="NAME|FILE.toml", help="the board, see edge-infer inspect --help; default: all of them")
-    add("--fps", type=above_0, metavar="N", help="frames per second it must do; needs --device")
-    add("--memory-mb", type=above_0, metavar="N", help="MiB the program may take; needs --device")
+    add("--fps", type=above_0, metavar="N", help="frames per second it must do")
+    add("--memory-mb", type=above_0, metavar="N", help="MiB the program may take")
     add("--threads", type=at_least_1, metavar="N", help="default: all cores of the board")
 
 
@@ -72,8 +72,6 @@ class Answer:
 
 def answer(args: argparse.Namespace, *, progress: Progress) -> Answer:
     """Estimate what the flags ask for. ``progress`` hears of each step. Raises EdgeRuntimeError."""
-    if (args.fps or args.memory_mb) and not args.device:
-        raise UsageError(f"--fps and --memory-mb need --device NAME; one of {', '.join(profile_names())}")
     wanted = Wanted(
         source=Path(args.model),
         quantize=args.quantize,
@@ -105,7 +103,7 @@ def estimate(wanted: Wanted, *, progress: Progress = silent) -> tuple[Inspection
         budgets: dict[str, Any] = {"threads": wanted.threads, "fps": wanted.fps, "memory_mb": wanted.memory_mb}
         found = inspect_model(path, profiles=profiles, **budgets)
         result = document(found)
-        if wanted.fps and found.verdict != "fits":
+        if wanted.fps and wanted.device and found.verdict != "fits":
             result["boards_that_fit"] = boards_that_fit(path, **budgets)
     result["model"] |= {"path": str(wanted.source), "sha256": None}
     result["use"] |= {

@@ -217,9 +217,16 @@ def _ends(low_ms: float, high_ms: float) -> dict[str, float]:
 
 
 def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the verdicts on a document's first device, each with a sentence that says what was asked and found."""
-    if not result["devices"]:
-        return []
+    """Return the verdicts on a document's device, each with a sentence that says what was asked and found.
+
+    Of several devices: which each verdict is on.
+    """
+    if len(result["devices"]) != 1:
+        boards: dict[str, list[str]] = {}
+        for device in result["devices"]:
+            boards.setdefault(device["verdict"], []).append(device["device"])
+        order = ("fits", "tight", "does not fit")
+        return [(verdict, f"{verdict} on {', '.join(boards[verdict])}") for verdict in order if verdict in boards]
     device, budgets = result["devices"][0], result["budgets"]
     found = []
     if verdict := device["time_verdict"]:

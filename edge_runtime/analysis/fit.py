@@ -4,7 +4,7 @@ A verdict compares the prediction's interval with the budget: it fits when even 
 the prediction itself does. Advice is computed by the same model of latency on changed work; accuracy is not predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -59,6 +59,11 @@ def judge_memory(memory: Memory, budget_mb: float) -> Verdict:
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the least favourable verdict; ``fits`` for none."""
     return max(verdicts, key=_ORDER.index, default="fits")
+
+
+def best(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """Return the most favourable verdict; None for none."""
+    return min(verdicts, key=_ORDER.index, default=None)
 
 
 def advise(graph: Graph, latency: Latency, profile: Profile, *, mapping: Mapping) -> list[Advice]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from edge_runtime.analysis.cost import Cost
 from edge_runtime.analysis.edgetpu import Accelerated, Mapping, map_operators, with_edgetpu
-from edge_runtime.analysis.fit import Advice, Verdict, advise, judge_memory, judge_time, worst
+from edge_runtime.analysis.fit import Advice, Verdict, advise, best, judge_memory, judge_time, worst
 from edge_runtime.analysis.graph import Graph, read_graph
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.loops import called_graphs, whole_costs
@@ -41,8 +41,8 @@ class Inspection:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Return the verdict on the first device, or None when no budget was given."""
-        return self.predictions[0].verdict if self.predictions else None
+        """Return the verdict on the device, the most favourable of several; None when no budget was given."""
+        return best(one.verdict for one in self.predictions if one.verdict)
 
 
 @dataclass(frozen=True, slots=True)

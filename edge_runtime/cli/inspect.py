@@ -17,6 +17,7 @@ from edge_runtime.errors import UsageError
 DESCRIPTION = "Operators, memory, predicted latency, Edge TPU mapping and verdict of a model, which is not run."
 EXAMPLE = (
     "  edge-infer inspect model.tflite --device pi-4b-64 --fps 15 --memory-mb 256\n"
+    "  edge-infer inspect model.tflite --fps 15                         # on which boards?\n"
     "  edge-infer inspect model.tflite --device pi-zero-2-w --html report.html\n"
     "  edge-infer inspect --compare a.tflite b.tflite --device pi-5"
 )
@@ -39,24 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what will run it there (litert); tflite-runtime is for 32-bit systems",
     )  # fmt: skip
     parser.add_argument("--threads", type=at_least_1, metavar="N", help="default: all cores of the device")
-    parser.add_argument("--fps", type=above_0, metavar="N", help="frames per second it must do; needs --device")
-    parser.add_argument("--memory-mb", type=above_0, metavar="N", help="MiB the program may take; needs --device")
+    parser.add_argument("--fps", type=above_0, metavar="N", help="frames per second it must do")
+    parser.add_argument("--memory-mb", type=above_0, metavar="N", help="MiB the program may take")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of layers and memory")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect; status 3 when the model does not fit its budgets. Raises UsageError, ModelError."""
+    """Inspect; status 3 when the model does not fit its budgets, where no device is named on none of the boards.
+
+    Raises UsageError, ModelError.
+    """
     if bool(args.model) == bool(args.compare):
         raise UsageError("give one MODEL, or --compare A B; see: edge-infer inspect --help")
-    if (args.fps or args.memory_mb) and not args.device:
-        raise UsageError(f"--fps and --memory-mb need --device NAME; one of {', '.join(profile_names())}")
     if args.compare:
         return _compare(args)
     args.model = _file(args.model)
     found = _inspect(args, args.model)
     result = document(found)
-    if args.fps and found.verdict != "fits":
+    if args.fps and args.device and found.verdict != "fits":
         result["boards_that_fit"] = boards_that_fit(
             args.model, runtime=args.runtime, threads=args.threads, fps=args.fps, memory_mb=args.memory_mb
         )

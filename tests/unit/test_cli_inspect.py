@@ -77,6 +77,20 @@ def test_a_verdict_says_what_was_asked_and_what_was_found(capsys: pytest.Capture
     assert re.search(r"^verdict    memory: does not fit, about \d+ of 32 MiB$", out, re.MULTILINE)
 
 
+def test_without_a_device_a_budget_is_judged_on_every_board(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    status, out, _ = inspect(capsys, model, "--fps", "700", "--html", page)
+    assert status == 0
+    assert re.search(r"^verdict    fits on .*pi-5", out, re.MULTILINE)
+    assert re.search(r"^verdict    does not fit on .*pi-zero-2-w", out, re.MULTILINE)
+    assert "does not fit on" in page.read_text()
+    status, out, _ = inspect(capsys, model, "--memory-mb", "8")
+    assert status == 3
+    assert "verdict    does not fit on coral-dev-board" in out
+
+
 def test_a_model_compiled_for_an_edge_tpu_has_no_time(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
     (path,) = (reference / "models").rglob("mobilenet_v1_0.25_128_quant_edgetpu.tflite")
     (device,) = inspect_json(capsys, path, "--device", "coral-usb")["devices"]
@@ -193,7 +207,6 @@ def test_what_does_not_fit_ends_with_status_3(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fps", "10"], "need --device"),
         (["--device", "toaster"], "pi-zero-2-w"),
         (["--compare", "a.tflite", "b.tflite"], "one MODEL, or --compare"),
     ],
