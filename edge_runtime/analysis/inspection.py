@@ -52,7 +52,7 @@ class Prediction:
     profile: Profile
     latency: Latency
     edgetpu: Accelerated | None
-    """With the device's Edge TPU; None where it has none or nothing maps."""
+    """With the device's Edge TPU; None where it has none, nothing maps, or it is no faster with it."""
     advice: tuple[Advice, ...]
     time_verdict: Verdict | None
     """On the Edge TPU's time where it is used."""
@@ -139,6 +139,8 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
     if asked.correction is not None and not latency.unknown:
         latency, advice = _corrected(latency, advice, asked.correction.ratio)
     accelerated = None if latency.unknown else with_edgetpu(asked.mapping, latency, profile)
+    # A small network is done before its input is on the chip: who has the choice leaves it to the processor.
+    accelerated = accelerated if accelerated and accelerated.ms < latency.ms else None
     judged = accelerated or latency
     return Prediction(
         profile=profile,

@@ -128,11 +128,22 @@ def test_times_per_layer_are_those_of_one_device(capsys: pytest.CaptureFixture[s
 
 
 def test_the_line_of_an_edge_tpu_is_in_the_columns_of_its_board(
-    capsys: pytest.CaptureFixture[str], model: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    lines = inspect(capsys, model, "--device", "coral-usb")[1].splitlines()
+    built = mobilenet_v1()
+    path = tmp_path / "large.tflite"
+    path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
+    lines = inspect(capsys, path, "--device", "coral-usb")[1].splitlines()
     (number,) = (number for number, line in enumerate(lines) if line.startswith("  with Edge TPU"))
     assert len({len(line) for line in lines[number - 2 : number + 1]}) == 1
+
+
+def test_a_network_that_an_edge_tpu_would_slow_down_is_judged_on_the_processor(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    (device,) = inspect_json(capsys, model, "--device", "coral-usb", "--fps", "700")["devices"]
+    assert device["edgetpu_ms"] is None
+    assert device["verdict"] == "fits"
 
 
 def test_the_task_is_said_once_with_where_it_comes_from(capsys: pytest.CaptureFixture[str], model: Path) -> None:
