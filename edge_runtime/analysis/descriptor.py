@@ -104,6 +104,9 @@ def _conv(graph: Graph, node: Node, weights: Tensor, result: Tensor) -> tuple[st
 def _depthwise(node: Node, weights: Tensor, result: Tensor) -> tuple[str, tuple[int, ...]]:
     rows, taps = prod(result.shape[:3]), weights.shape[1] * weights.shape[2]
     variant = "large" if taps > _MOST_TAPS else "" if node.options.depth_multiplier == 1 else "multiplied"
+    if not variant and result.shape[1] == 1:
+        # Threads share the rows of a picture: one of a single row stays with one of them.
+        variant = "row"
     return variant, (rows, result.shape[3], node.options.stride[1], taps)
 
 

@@ -3,12 +3,12 @@
 Alone, run after run, an operator finds its weights and inputs in the cache where the same core left them, and pays for
 an inference of its own. In a network others have been there since. So a network takes
 
-    scale · sum of its operators + operators · per operator + cold weights + far weights + bend
+    scale · sum of its operators + operators · per operator + cold weights + far weights + values handed on + bend
 
 where the costs are fitted on the device to made-up networks (``calibration.context``). The bend is Gaussian process
-regression of what is left, as a sum over the operators: each deviates by a share of its own time that depends on its
-sizes and kind; what is observed are the sums (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006,
-chapter 2; with a few of the operators as inducing inputs, chapter 8).
+regression of what is left, as a sum over the operators: each deviates by an amount that grows a little more slowly than
+its own time, and depends on its sizes and kind; what is observed are the sums (Rasmussen and Williams, Gaussian
+Processes for Machine Learning, 2006, chapter 2; with a few of the operators as inducing inputs, chapter 8).
 """
 
 import re
@@ -32,8 +32,10 @@ _LARGEST_ERROR: Final = 3.0
 FEATURES: Final = 13
 _DECIMAL: Final = r"-?\d{1,3}(?:\.\d{1,2})? "
 _CENTRES: Final = re.compile(rf"(?:(?:{_DECIMAL}){{{FEATURES}}}-?\d{{1,9}}\.\d{{6}}\n){{0,300}}")
-SHARE_US: Final = 0.3
+_SHARE_US: Final = 0.3
 """Added to an operator's time before its share is taken: the smallest deviate by more than their time."""
+_SHARE_POWER: Final = 0.8
+"""Of its time, that an operator deviates by: the longer it runs, the less it matters what was there before it."""
 _LEAST_SHARE: Final = 0.12
 """Of what an inference costs: the smallest operator takes so much in a network (seen on x86-64)."""
 _KINDS: Final = {
@@ -82,6 +84,11 @@ class Surroundings:
         """Return megabytes (10^6) of weights."""
         return sum(part.weight_bytes for part in self.parts) / 1e6
 
+    @property
+    def handed_mb(self) -> float:
+        """Return megabytes (10^6) of values that operators are handed by others."""
+        return sum(part.fed_bytes for part in self.parts) / 1e6
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What a network costs beside its operators, with one number of threads; microseconds, per megabyte (10^6)."""
@@ -94,6 +101,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Weights that have left the cache since the last inference."""
     cold_once_us_per_mb: float
     """The same where each is used once, as in dense layers of one vector: nothing is computed meanwhile."""
+    handed_us_per_mb: float
+    """Values that another operator made: alone they lie where they were read last, with the core that reads them."""
     call_us: float
     """Setting inputs and reading outputs, as the engine does for every frame."""
     copy_us_per_mb: float
@@ -114,7 +123,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     far_us_per_mb: tuple[tuple[float, float], ...] = ()
     """Megabytes of weights in a network, rising, and microseconds that each then costs more: it comes from memory."""
     reference_us: tuple[float, ...] = ()
-    """What the reference operators took (``calibration.pace``), for telling how fast the machine is at another time."""
+    """What the references took (``calibration.pace``), for telling how fast the machine is at another time."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed with. Raises ValueError."""
@@ -122,6 +131,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         others = (
             self.cold_us_per_mb,
             self.cold_once_us_per_mb,
+            self.handed_us_per_mb,
             self.call_us,
             self.copy_us_per_mb,
         )
@@ -147,7 +157,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return 0.0
         centres, weights = self._bend
         near = matern(features(around, alone_us, self.caches_of()), centres, self.reach)
-        return float((alone_us + SHARE_US) @ near @ weights)
+        return float(share_us(alone_us) @ near @ weights)
 
     def caches_of(self) -> "Caches":
         """Return the caches of the cores that take part."""
@@ -209,6 +219,7 @@ def known_us(context: Context, alone_us: Sequence[float], around: Surroundings) 
     """Return an inference of a network whose operators take ``alone_us`` alone, without call and bend."""
     often, once = context.caches_of().cold_sums(around)
     us = _operators_us(context, np.array(alone_us, np.float64), around) + context.far_us(around)
+    us += context.handed_us_per_mb * around.handed_mb
     return us + (context.cold_us_per_mb * often + context.cold_once_us_per_mb * once) / 1e6
 
 
@@ -227,6 +238,12 @@ def in_context_us(context: Context, alone_us: Sequence[float], around: Surroundi
     us = known + context.bend_us(np.array(alone_us, np.float64), around)
     us = max(us, 0.5 * known, 0.05 * sum(alone_us))
     return us * slower_by(context.longer, us)
+
+
+def share_us(alone_us: Floats) -> Floats:
+    """Return what operators may deviate by among others, before it is known by how much of that each does."""
+    share: Floats = (alone_us + _SHARE_US) ** _SHARE_POWER
+    return share
 
 
 def slower_by(longer: tuple[tuple[float, float], ...], us: float) -> float:

@@ -13,8 +13,8 @@ from edge_runtime.errors import EdgeRuntimeError
 def expected(model: Path, *, threads: int, state: Path) -> dict[str, Any] | None:
     """Return the predicted milliseconds of an invoke, their interval, the pace and the prediction at that pace.
 
-    None where this machine was not calibrated, where nothing is predicted of the model, and where the reference
-    operators do not run: a measurement does not fail for what it is compared with.
+    None where this machine was not calibrated, where nothing is predicted of the model, and where the references
+    do not run: a measurement does not fail for what it is compared with.
     """
     try:
         profile = own_profile(state)
@@ -37,6 +37,6 @@ def expected(model: Path, *, threads: int, state: Path) -> dict[str, Any] | None
 def line(found: dict[str, Any]) -> str:
     """Return it as a line for a person."""
     return (
-        f"expected: {found['predicted_ms']:.2f} ms an invoke by this device's profile; reference operators take "
+        f"expected: {found['predicted_ms']:.2f} ms an invoke by this device's profile; its references take "
         f"{found['pace']:.2f} times as long as then, {found['at_this_pace_ms']:.2f} ms at this pace"
     )

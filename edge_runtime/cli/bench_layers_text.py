@@ -40,7 +40,7 @@ def _summary(document: dict[str, Any]) -> list[str]:
         lines.append(f"predicted for {document['device']}: {document['predicted_ms']:.3f} ms")
     if now := document.get("pace"):
         expected_ms = now * document["predicted_ms"]
-        lines.append(f"reference operators take {now:.2f} times as long as then: {expected_ms:.3f} ms at this pace")
+        lines.append(f"the references take {now:.2f} times as long as then: {expected_ms:.3f} ms at this pace")
     return lines
 
 

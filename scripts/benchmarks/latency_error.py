@@ -8,7 +8,7 @@
 
 A round times every model once with each number of threads: the shortest of the calls (inputs set, run, outputs read)
 that fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least.
-With ``--device`` the reference operators of that profile are timed beside every model, and ``report --same-minute``
+With ``--device`` the references of that profile are timed beside every model, and ``report --same-minute``
 compares with what the model would have taken at the pace of the calibration. What counts is the shortest over all
 rounds, at one pace the median of them; the noise is how far that of the even rounds is from that of the odd ones.
 Models are those of the index that build_latency_models.py writes, or all of a folder without one.
@@ -52,7 +52,7 @@ def measure(args: argparse.Namespace) -> None:
             with quiet_native_output():
                 us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
                 if paces:
-                    paces[threads].look(2)
+                    paces[threads].look()
                     times.setdefault(f"{path.stem}@{threads}@pace", []).append(paces[threads].now())
         except EngineError as error:
             print(f"{path.stem}: {error}", file=sys.stderr)
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("times", type=Path, nargs="?", help="with report: what measure wrote")
     parser.add_argument("--into", type=Path, default=Path("times.json"), help="with measure: added to (times.json)")
     parser.add_argument("--models", type=Path, default=DEFAULT)
-    parser.add_argument("--set", choices=("design", "blind", "fresh", "unseen", "last"))
+    parser.add_argument("--set", choices=("design", "blind", "fresh", "unseen", "last", "new"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--stretch", type=float, default=3600.0, help="seconds after which measuring stops (3600)")

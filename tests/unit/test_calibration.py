@@ -19,7 +19,8 @@ from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_a
 from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.network_timing import PARTS, NetworkTimer
 from edge_runtime.analysis.calibration.networks import patterns
-from edge_runtime.analysis.calibration.probes import MAIN_TYPES, Probe, all_probes, in_turns
+from edge_runtime.analysis.calibration.probe import MAIN_TYPES, Probe, in_turns
+from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
 from edge_runtime.analysis.calibration.windows import curve
@@ -42,7 +43,7 @@ MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11"
 def context(threads: int = 1, **changed: Any) -> Context:
     values = {
         "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
-        "call_us": 1.0, "copy_us_per_mb": 0.0, "error": 0.1,
+        "handed_us_per_mb": 0.0, "call_us": 1.0, "copy_us_per_mb": 0.0, "error": 0.1,
     }  # fmt: skip
     return Context(threads=threads, kept_bytes=2**20, level2_bytes=2**20, caches=1, **(values | changed))
 

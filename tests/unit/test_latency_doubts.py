@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.networks import chain
-from edge_runtime.analysis.calibration.pace import REFERENCES, Pace
+from edge_runtime.analysis.calibration.pace import Pace, references
 from edge_runtime.analysis.calibration.timing import undisturbed
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.expectation import expect
@@ -24,7 +24,7 @@ from edge_runtime.model_file import parse_model
 def context(**changed: object) -> Context:
     values = {
         "threads": 1, "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
-        "call_us": 1.0, "copy_us_per_mb": 0.0, "kept_bytes": 2**20, "level2_bytes": 2**20,
+        "handed_us_per_mb": 0.0, "call_us": 1.0, "copy_us_per_mb": 0.0, "kept_bytes": 2**20, "level2_bytes": 2**20,
         "caches": 1, "error": 0.1,
     }  # fmt: skip
     return Context(**(values | changed))  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_the_pace_is_told_against_what_the_references_took_before() -> None:
 @pytest.mark.runtime
 def test_a_profile_with_other_references_tells_no_pace() -> None:
     with pytest.raises(EngineError, match="calibrate again"):
-        Pace(load_runtime(), threads=1, reference_us=(1.0,) * (len(REFERENCES) + 1))
+        Pace(load_runtime(), threads=1, reference_us=(1.0,) * (len(references()) + 1))
 
 
 def test_a_group_for_every_channel_is_a_kernel_of_its_own() -> None:

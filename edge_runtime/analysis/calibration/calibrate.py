@@ -18,7 +18,8 @@ from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
 from edge_runtime.analysis.calibration.network_timing import PARTS, Alone, NetworkTimer
 from edge_runtime.analysis.calibration.networks import NETWORKS
 from edge_runtime.analysis.calibration.pace import Pace
-from edge_runtime.analysis.calibration.probes import all_probes, in_turns
+from edge_runtime.analysis.calibration.probe import in_turns
+from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import memory_mb
 from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
 from edge_runtime.analysis.calibration.windows import longer_runs
@@ -120,7 +121,8 @@ def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
     settled = {count: pace.settle() for count, pace in paces.items()}
     points = [replace(one, us=one.us * settled[one.threads]) for one in measured.timer.points]
     tables = tuple(fit_kernels(points, caches))
-    wholes = [whole.scaled(settled[whole.threads]) for whole in measured.beside.wholes(_by(tables))]
+    # Their operators come from the tables, which are at that pace already.
+    wholes = [replace(one, us=one.us * settled[one.threads]) for one in measured.beside.wholes(_by(tables))]
     contexts = []
     for count, pace in paces.items():
         chains = [one.scaled(settled[count]) for one in measured.chains.get(count, [])]

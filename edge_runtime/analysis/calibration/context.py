@@ -1,7 +1,7 @@
 """Fit what a network costs beside its operators, to made-up networks timed as a whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -14,12 +14,12 @@ from edge_runtime.analysis.descriptor import Descriptor, describe
 from edge_runtime.analysis.graph import Graph
 from edge_runtime.analysis.kernel_table import Floats, matern
 from edge_runtime.analysis.surroundings import (
-    SHARE_US,
     Caches,
     Context,
     Surroundings,
     features,
     known_us,
+    share_us,
     slower_by,
     surroundings_of,
 )
@@ -37,9 +37,9 @@ _ROUNDS: Final = 5
 _USUAL: Final = 0.03
 """Relative errors beyond this count by their size, no longer by its square."""
 _CENTRES: Final = 240
-REACH: Final = 6.0
+REACH: Final = 12.0
 AMPLITUDE: Final = 0.1
-"""Of the bend; chosen on the networks of docs/calibration.md: the error is much the same from 0.05 to 0.3, 6 to 24."""
+"""Of the bend; chosen on the networks of docs/calibration.md: the error is much the same from 0.07 to 0.2, 6 to 24."""
 _NOISE: Final = 0.03
 _FAR: Final = 0.3
 """A deviation of the logarithm beyond this counts as this much."""
@@ -55,11 +55,6 @@ class Whole:
     alone_us: tuple[float, ...]
     kind: str
     """Networks of a kind are left out together when it is looked how well others predict them."""
-
-    def scaled(self, factor: float) -> "Whole":
-        """Return it with all times as many times as long."""
-        alone_us = tuple(factor * us for us in self.alone_us)
-        return replace(self, us=factor * self.us, alone_us=alone_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ def fit_context(
     """
     chosen = [whole for whole in wholes if whole.threads == threads and not _is_disturbed(whole)]
     caches = -(-threads // cache.cores)
-    best = _context(threads, Caches(cache.size_bytes, cache.size_bytes, caches), np.array([1.0, 0, 0, 0, 0]), call)
+    best = _context(threads, Caches(cache.size_bytes, cache.size_bytes, caches), np.array([1.0, 0, 0, 0, 0, 0]), call)
     if len(chosen) < _LEAST:
         return best
     took_us = np.array([whole.us / slower_by(longer, whole.us) for whole in chosen])
@@ -127,6 +122,7 @@ def _context(threads: int, caches: Caches, found: Floats, call: tuple[float, flo
         per_operator_us=round(float(found[1] - found[2]), 4),
         cold_us_per_mb=round(float(found[3]), 3),
         cold_once_us_per_mb=round(float(found[4]), 3),
+        handed_us_per_mb=round(float(found[5]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
         kept_bytes=caches.kept_bytes,
@@ -155,16 +151,19 @@ def _rows(wholes: Sequence[Whole], caches: Caches) -> Floats:
     for whole in wholes:
         beside = len(whole.around.parts) - whole.around.runs
         often, once = caches.cold_sums(whole.around)
-        rows.append([sum(whole.alone_us), beside, -beside, often / 1e6, once / 1e6])
+        rows.append([sum(whole.alone_us), beside, -beside, often / 1e6, once / 1e6, whole.around.handed_mb])
     return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
-    """Return scale, an operator's overhead above and below zero, cold weights, those used once, by relative errors."""
+    """Return scale, an operator's overhead above and below zero, cold weights, those used once, values handed on.
+
+    By relative errors.
+    """
     # Few networks say anything of bytes: what they cost is kept from being what one disturbed network wants it to be.
-    prior = np.diag([_PRIOR, 0.0, 0.0, *[1 / _USUAL_US_PER_MB] * 2])[[0, 3, 4]]
+    prior = np.diag([_PRIOR, 0.0, 0.0, *[1 / _USUAL_US_PER_MB] * 3])[[0, 3, 4, 5]]
     matrix = np.vstack([rows / took_us[:, None], prior])
-    wanted = np.concatenate([np.ones(len(took_us)), [_PRIOR, 0.0, 0.0]])
+    wanted = np.concatenate([np.ones(len(took_us)), [_PRIOR, 0.0, 0.0, 0.0]])
     size = np.abs(matrix).max(axis=0) + 1e-12
     weights: Floats = np.ones(len(wanted))
     found: Floats = np.zeros(rows.shape[1])
@@ -183,7 +182,7 @@ def _bent(context: Context, wholes: Sequence[Whole], took_us: Floats) -> Context
     centres = _spread(np.unique(np.round(np.vstack(at)), axis=0))
     spread = np.linalg.cholesky(matern(centres, centres, REACH) + 1e-6 * np.eye(len(centres)))
     shares = [
-        (np.array(whole.alone_us) + SHARE_US) @ matern(points, centres, REACH)
+        share_us(np.array(whole.alone_us)) @ matern(points, centres, REACH)
         for whole, points in zip(wholes, at, strict=True)
     ]
     basis = np.linalg.solve(spread, (np.array(shares) / took_us[:, None]).T).T

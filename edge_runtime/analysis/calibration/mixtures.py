@@ -13,7 +13,7 @@ from typing import Final
 from edge_runtime.analysis.calibration import wiring as make
 from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
-_TYPES: Final = ("float32", "int8", "float32", "int8", "float32", "int8", "uint8")
+_TYPES: Final = ("float32", "int8", "float32", "int8", "dynamic", "float32", "int8", "uint8")
 _SIDES: Final = (4, 5, 7, 7, 8, 12, 14, 16, 24, 32, 32, 48, 64, 64, 96, 128)
 _WIDTHS: Final = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512)
 _MOST_MACS: Final = 3_000_000

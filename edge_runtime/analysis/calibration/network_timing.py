@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge_runtime.analysis.calibration.context import Described, Whole, describe_graph
 from edge_runtime.analysis.calibration.networks import NETWORKS, networks
-from edge_runtime.analysis.calibration.probes import Probe
+from edge_runtime.analysis.calibration.probe import Probe
 from edge_runtime.analysis.calibration.timing import Sitting, Slowness, undisturbed
 from edge_runtime.analysis.calibration.wiring import Network
 from edge_runtime.analysis.graph import build_graph
@@ -22,7 +22,7 @@ _MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "
 """Steps that are of all shapes in networks."""
 _MOST_ALIKE: Final = 90
 """Probes of one step."""
-PARTS: Final = 584
+PARTS: Final = 688
 """How many probes ``NetworkTimer.probes`` returns: told before the networks are made, which takes a while."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""

@@ -12,13 +12,15 @@ from random import Random
 from typing import Final
 
 from edge_runtime.analysis.calibration import wiring as make
+from edge_runtime.analysis.calibration.large import large
 from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 
 _WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _PATTERNS: Final = 80
 _MIXTURES: Final = 200
-NETWORKS: Final = _PATTERNS + _MIXTURES
+_LARGE: Final = 20
+NETWORKS: Final = _PATTERNS + _MIXTURES + _LARGE
 _MOST_MACS: Final = 150_000_000
 _TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
 _DENSE_WIDTHS: Final = ((16, 32, 64), (32, 64, 128, 256), (64, 128, 256, 512))
@@ -26,11 +28,12 @@ _HEAVY_WIDTHS: Final = ((256, 512, 768), (512, 1024), (768, 1024, 1536))
 
 
 def networks() -> Iterator[Network]:
-    """Yield networks of all kinds in turn and of every element type, and mixtures between them."""
-    mixed, share = mixtures(_MIXTURES), _MIXTURES / _PATTERNS
+    """Yield networks of all kinds in turn and of every element type, mixtures and large ones between them."""
+    others = ((mixtures(_MIXTURES), _MIXTURES / _PATTERNS), (large(_LARGE), _LARGE / _PATTERNS))
     for number, network in enumerate(patterns(_PATTERNS)):
         yield network
-        yield from islice(mixed, int((number + 1) * share) - int(number * share))
+        for made, share in others:
+            yield from islice(made, int((number + 1) * share) - int(number * share))
 
 
 def patterns(count: int) -> Iterator[Network]:

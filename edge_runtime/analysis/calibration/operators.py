@@ -36,12 +36,14 @@ def convolution(
     return writer.model([fed], [made])
 
 
-def depthwise(type_name: str, side: int, channels: int, *, window: int = 3, stride: int = 1) -> bytes:
-    """Return DEPTHWISE_CONV_2D with a result of ``side`` by ``side``."""
-    writer = ModelWriter()
-    fed = writer.tensor([1, side * stride, side * stride, channels], type_name)
-    weights = writer.weights([1, window, window, channels], type_name, axis=3)
-    made = writer.tensor([1, side, side, channels], type_name)
+def depthwise(
+    type_name: str, side: int, channels: int, *, window: int = 3, stride: int = 1, row: bool = False
+) -> bytes:
+    """Return DEPTHWISE_CONV_2D with a result of ``side`` by ``side``, or of a single ``row``."""
+    writer, height = ModelWriter(), 1 if row else side
+    fed = writer.tensor([1, 1 if row else side * stride, side * stride, channels], type_name)
+    weights = writer.weights([1, 1 if row else window, window, channels], type_name, axis=3)
+    made = writer.tensor([1, height, side, channels], type_name)
     options = (2, {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("i", 1)})
     inputs, version = [fed, weights, writer.bias(channels, type_name)], 6 if type_name == "dynamic" else 3
     writer.operator("DEPTHWISE_CONV_2D", inputs, [made], options, version=version)

@@ -1,33 +1,42 @@
-"""How fast the machine is at this moment: the same few operators, timed again and again.
+"""How fast the machine is at this moment: the same few operators and small networks, timed again and again.
 
 The clock of a shared or hot machine wanders by several percent within minutes. What is measured at two moments can be
-compared when these operators were timed beside both.
+compared when these references were timed beside both. Operators alone do not tell it: what they need stays in the
+caches, and the time of one of them depends by several percent on where its memory happens to lie.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import exp, log
 from statistics import fmean, median
 from typing import Final
 
 from edge_runtime.analysis.calibration import operators as make
+from edge_runtime.analysis.calibration.networks import patterns
 from edge_runtime.analysis.calibration.timing import Sitting
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime
 
-REFERENCES: Final[tuple[Callable[[], bytes], ...]] = (
-    lambda: make.convolution("float32", 14, (192, 192)),
-    lambda: make.convolution("int8", 14, (192, 192)),
-    lambda: make.convolution("float32", 28, (32, 32), window=(3, 3)),
-    lambda: make.depthwise("int8", 28, 96),
-    lambda: make.fully_connected("float32", 1, 768, 768),
-)
-"""Of every kind that networks spend their time in; 20 to 200 us each on a fast core."""
-LOOK_S: Final = 0.004
+_NETWORKS: Final = (2, 5, 6, 7, 10, 12)
+"""Of the patterns: flat and wide ones, rows, joined, deep and mixed ones, three in float32 and three in int8."""
+LOOK_S: Final = 0.003
 """For one reference in one look."""
 EVERY_S: Final = 0.5
+LOOKING_SHARE: Final = 0.07
+"""Of the time, at most, goes to looking: on a slow machine looks are longer, and further apart."""
 RECENT: Final = 5
 """Looks of which the median counts: one that was disturbed does not."""
+
+
+def references() -> list[bytes]:
+    """Return the models that tell the pace: of what networks spend their time in, 20 to 400 us each on a fast core."""
+    made = [
+        make.convolution("float32", 14, (192, 192)),
+        make.convolution("int8", 14, (192, 192)),
+        make.convolution("float32", 28, (32, 32), window=(3, 3)),
+        make.depthwise("int8", 28, 96),
+    ]
+    return made + [network.make() for number, network in enumerate(patterns(max(_NETWORKS) + 1)) if number in _NETWORKS]
 
 
 class Pace:
@@ -39,9 +48,9 @@ class Pace:
     def __init__(
         self, runtime: Runtime, *, threads: int, reference_us: Sequence[float] = (), every_s: float = EVERY_S
     ) -> None:
-        self.sittings = [Sitting(runtime, content(), threads=threads) for content in REFERENCES]
+        self.sittings = [Sitting(runtime, content, threads=threads) for content in references()]
         self.threads = threads
-        self._every_s, self._looked_s = every_s, 0.0
+        self._every_s, self._next_s = every_s, 0.0
         self._looks: list[tuple[float, ...]] = []
         self.look(RECENT)
         self.reference_us = tuple(reference_us) or self._recent()
@@ -51,13 +60,15 @@ class Pace:
 
     def look(self, times: int = 1) -> None:
         """Time every reference so many times."""
+        began_s = time.monotonic()
         for _ in range(times):
             self._looks.append(tuple(sitting.shortest_us(LOOK_S) for sitting in self.sittings))
-        self._looked_s = time.monotonic()
+        now_s = time.monotonic()
+        self._next_s = now_s + max(self._every_s, (now_s - began_s) / times / LOOKING_SHARE)
 
     def now(self) -> float:
         """Return how many times as long everything takes at this moment; looks again where the last look is old."""
-        if time.monotonic() - self._looked_s > self._every_s:
+        if time.monotonic() > self._next_s:
             self.look()
         return exp(fmean(log(us / was_us) for us, was_us in zip(self._recent(), self.reference_us, strict=True)))
 

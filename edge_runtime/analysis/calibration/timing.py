@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_runtime.analysis.calibration.probes import Probe
+from edge_runtime.analysis.calibration.probe import Probe
 from edge_runtime.analysis.descriptor import Descriptor, describe
 from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.xnnpack import takes

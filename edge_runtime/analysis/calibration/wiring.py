@@ -11,6 +11,8 @@ from edge_runtime.analysis.calibration.model_writer import SCALE, ModelWriter, O
 
 _PROBABILITY: Final = (1 / 256, -128)
 _FIRST_VERSION: Final = frozenset({"HARD_SWISH", "ELU"})
+_DYNAMIC: Final = frozenset({"convolution", "grouped", "depthwise", "dense"})
+"""Steps with weights that may have 8 bits where values are float32."""
 _MEMBERS: Final = {"ADD": 11, "MUL": 21, "SUB": 28, "SQUARED_DIFFERENCE": 76}
 
 
@@ -75,17 +77,26 @@ class Wiring:
 
     def several(self, step: Step, *fed: Value) -> tuple[Value, ...]:
         """Add an operator and return all its results."""
-        made = step(self._writer, self.type, fed)
+        type_name = self._type_of(step)
+        made = step(self._writer, type_name, fed)
         shapes = [(value.shape, value.quantization) for value in fed]
         bound = (*step.args, *step.keywords.values()) if isinstance(step, partial) else ()
-        name = (step.func if isinstance(step, partial) else step).__name__
-        self._parts.append(Alone((self.type, name, *bound, *shapes), name, partial(_alone, step, self.type, shapes)))
+        name = _name(step)
+        self._parts.append(Alone((type_name, name, *bound, *shapes), name, partial(_alone, step, type_name, shapes)))
         return made
+
+    def _type_of(self, step: Step) -> str:
+        """Return the type that a step is to compute with: of float32 with weights of 8 bits not all have weights."""
+        return "float32" if self.type == "dynamic" and _name(step) not in _DYNAMIC else self.type
 
     def finished(self, *ends: Value) -> Network:
         """Return the network with these outputs."""
         make = partial(self._writer.model, self._fed, [end.number for end in ends])
         return Network(make, tuple(self._parts), self._kind)
+
+
+def _name(step: Step) -> str:
+    return (step.func if isinstance(step, partial) else step).__name__
 
 
 def _alone(step: Step, type_name: str, shapes: Sequence[tuple[tuple[int, ...], tuple[float, int]]]) -> bytes:
@@ -133,19 +144,19 @@ def _convolved(
     made = _tensor(writer, type_name, (1, -(-height // stride), -(-width // stride), channels))
     fields = {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("b", 1)}
     inputs = [fed[0].number, weights, writer.bias(channels, type_name)]
-    writer.operator("CONV_2D", inputs, [made.number], (1, fields), version=3)
+    writer.operator("CONV_2D", inputs, [made.number], (1, fields), version=5 if type_name == "dynamic" else 3)
     return (made,)
 
 
 def depthwise(window: int, stride: int, writer: ModelWriter, type_name: str, fed: Sequence[Value]) -> tuple[Value, ...]:
     """DEPTHWISE_CONV_2D with a fused ReLU."""
     _, height, width, channels = fed[0].shape
-    weights = writer.weights([1, window, window, channels], type_name, axis=3)
+    # Of a single row, as of sound, the window is a row too.
+    weights = writer.weights([1, window if height > 1 else 1, window, channels], type_name, axis=3)
     made = _tensor(writer, type_name, (1, -(-height // stride), -(-width // stride), channels))
-    numbers = {0: ("b", 0), 1: ("i", stride), 2: ("i", stride), 3: ("i", 1), 4: ("b", 1)}
-    fields = {number: Scalar(kind, value) for number, (kind, value) in numbers.items()}
+    fields = {0: Scalar("b", 0), 1: Scalar("i", stride), 2: Scalar("i", stride), 3: Scalar("i", 1), 4: Scalar("b", 1)}
     inputs = [fed[0].number, weights, writer.bias(channels, type_name)]
-    writer.operator("DEPTHWISE_CONV_2D", inputs, [made.number], (2, fields), version=3)
+    writer.operator("DEPTHWISE_CONV_2D", inputs, [made.number], (2, fields), version=6 if type_name == "dynamic" else 3)
     return (made,)
 
 
@@ -154,9 +165,11 @@ def dense(units: int, writer: ModelWriter, type_name: str, fed: Sequence[Value])
     shape = fed[0].shape
     weights = writer.weights([units, shape[-1]], type_name)
     made = _tensor(writer, type_name, (*shape[:-1], units))
-    fields: Fields = {2: Scalar("B", len(shape) > 2)}
+    dynamic = type_name == "dynamic"
+    fields: Fields = {2: Scalar("B", len(shape) > 2), 3: Scalar("B", dynamic)}
     inputs = [fed[0].number, weights, writer.bias(units, type_name)]
-    writer.operator("FULLY_CONNECTED", inputs, [made.number], (8, fields), version=5 if len(shape) > 2 else 4)
+    version = 12 if dynamic else 5 if len(shape) > 2 else 4
+    writer.operator("FULLY_CONNECTED", inputs, [made.number], (8, fields), version=version)
     return (made,)
 
 
