@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Tile = tuple[int, int, int]
-"""Rows, outputs and depth that a kernel computes at a time."""
+Tile = tuple[int, int, int, int]
+"""Rows, outputs and depth that a kernel computes at a time, and in how many parts the last, incomplete outputs."""
 Law = Literal["product", "depthwise", "values"]
 _PRODUCTS: Final = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})
 _BINARY: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"})
@@ -27,7 +27,7 @@ _POINTS: Final[dict[Law, re.Pattern[str]]] = {
     "depthwise": re.compile(_LINES % 4),
     "values": re.compile(_LINES % 3),
 }
-_TERMS: Final[dict[Law, int]] = {"product": 9, "depthwise": 8, "values": 7}
+_TERMS: Final[dict[Law, int]] = {"product": 10, "depthwise": 8, "values": 7}
 _LARGEST: Final = 1e12
 SHORTEST_US: Final = 0.05
 _CHANNEL_GROUPS: Final = (16, 32, 64)
@@ -42,8 +42,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kernel: str
     threads: int
-    tile: Tile = (1, 1, 1)
-    """Rows, outputs and depth that are computed at a time: sizes are rounded up to whole tiles."""
+    tile: Tile = (1, 1, 1, 1)
+    """Sizes are rounded up to whole tiles, outputs to parts of one."""
     caches_bytes: tuple[int, int]
     """Of all cores that take part: first and second level."""
     costs_us: tuple[float, ...]
@@ -150,10 +150,15 @@ def _tensors(kernel: str) -> int:
 def _product(columns: Floats, tile: Tile, size: int, caches: tuple[int, int]) -> list[Floats]:
     rows, outputs, depth, taps = columns
     tiles = np.ceil(rows / tile[0]) * np.ceil(outputs / tile[1])
+    computed = np.ceil(rows / tile[0]) * tile[0] * np.ceil(depth / tile[2]) * tile[2] * taps
+    # What is left of the outputs is stored value by value, or by a narrower kernel: it costs more than a whole tile.
+    whole, part = np.floor(outputs / tile[1]) * tile[1], max(1, tile[1] // tile[3])
+    rest = np.ceil((outputs - whole) / part) * part
     weight_bytes, moved_bytes = outputs * depth * taps * size, rows * (outputs + depth) * size
     return [
         np.ones_like(rows),
-        tiles * tile[0] * tile[1] * np.ceil(depth / tile[2]) * tile[2] * taps,
+        computed * whole,
+        computed * rest,
         rows * outputs,
         rows * depth * taps,
         tiles * taps,

@@ -11,6 +11,7 @@ from test_calibration import context
 from edge_runtime.analysis.calibration import calibrate, operators, pace
 from edge_runtime.analysis.calibration.caches import Cache
 from edge_runtime.analysis.calibration.context import Whole, describe_graph, fit_context
+from edge_runtime.analysis.calibration.fitting import fit_table
 from edge_runtime.analysis.calibration.large import large
 from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.networks import NETWORKS, networks
@@ -147,3 +148,18 @@ def test_on_a_slow_machine_the_pace_is_looked_at_less_often(monkeypatch: pytest.
     now_s += 20.0
     slow.now()
     assert len(slow._looks) == looks + 1
+
+
+def test_what_is_left_of_the_outputs_costs_what_it_does_and_not_what_whole_tiles_do() -> None:
+    def took_us(rows: int, outputs: int, depth: int) -> float:
+        whole, rest = divmod(outputs, 32)
+        return 1.0 + 1e-4 * rows * depth * (32 * whole + 1.5 * 16 * -(-rest // 16))
+
+    widths = (8, 12, 16, 20, 24, 28, 40, 48, 56, 64, 72, 80, 96, 100)
+    points = {(rows, width, depth, 1): took_us(rows, width, depth) for rows in (49, 784) for width in widths
+              for depth in (16, 128)}  # fmt: skip
+    table = fit_table(KERNEL, 1, points, caches_bytes=(2**15, 2**21))
+    assert (table.tile[1], table.tile[3]) == (32, 2)
+    predicted, _ = table.predict(np.array([(784, 32, 128, 1), (784, 28, 128, 1)]))
+    assert predicted == pytest.approx([took_us(784, 32, 128), took_us(784, 28, 128)], rel=0.05)
+    assert predicted[0] < predicted[1], "as fast kernels are: a whole tile takes less than most of one"

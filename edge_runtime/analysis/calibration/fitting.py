@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_runtime.analysis.kernel_table import (
     SHORTEST_US,
     Floats,
+    Law,
     Table,
     Tile,
     coordinates,
@@ -30,13 +31,20 @@ SLOW_DEVIATIONS: Final = 4.0
 """What took longer than its neighbours say, by more than both (of the logarithm, and in median deviations), was
 disturbed: with several threads one of them may have been kept from running. Nothing makes it faster than it is.
 """
-_WIDTHS: Final = (1, 8, 16, 32)
-_TILES: Final = {
-    "product": ((1, (1, 8, 16, 32, 64)), (2, (1, 4, 16, 64)), (0, (1, 4, 5, 7, 8, 14, 16)), (1, (8, 16, 32, 64))),
-    "depthwise": ((1, _WIDTHS),),
-    "values": ((1, _WIDTHS),),
+_WIDTHS: Final = ((1, 1), (8, 1), (16, 1), (32, 1))
+_OUTPUTS: Final = ((8, 1), (16, 1), (32, 1), (32, 2), (64, 1), (64, 2))
+_Choices = tuple[tuple[str, tuple[tuple[int, ...], ...]], ...]
+_TILES: Final[dict[Law, _Choices]] = {
+    "product": (
+        ("outputs", ((1, 1), *_OUTPUTS)),
+        ("depth", ((1,), (4,), (16,), (64,))),
+        ("rows", ((1,), (4,), (5,), (7,), (8,), (14,), (16,))),
+        ("outputs", _OUTPUTS),
+    ),
+    "depthwise": (("outputs", _WIDTHS),),
+    "values": (("outputs", _WIDTHS),),
 }
-"""Which side of the tile, and what it may be; outputs are tried again when the others are known."""
+"""Which side of the tile, and what it may be, of outputs with their parts: tried again when the others are known."""
 _REACHES: Final = (1.0, 2.0, 4.0, 8.0)
 _AMPLITUDES: Final = (0.05, 0.1, 0.2, 0.4)
 _NOISES: Final = (0.02, 0.04)
@@ -88,7 +96,7 @@ def _fit_law(
     kernel: str, sizes: NDArray[np.int64], took_us: Floats, caches_bytes: tuple[int, int]
 ) -> tuple[Tile, Floats]:
     """Return the tile and the costs with the least error; the sides of the tile are chosen one after the other."""
-    best: tuple[float, Tile, Floats] = (np.inf, (1, 1, 1), np.zeros(0))
+    best: tuple[float, Tile, Floats] = (np.inf, (1, 1, 1, 1), np.zeros(0))
     for side, choices in _TILES[law_of(kernel)]:
         for choice in choices:
             tile = _with_side(best[1], side, choice)
@@ -101,9 +109,11 @@ def _fit_law(
     return best[1], best[2]
 
 
-def _with_side(tile: Tile, side: int, size: int) -> Tile:
-    rows, outputs, depth = (size if number == side else old for number, old in enumerate(tile))
-    return rows, outputs, depth
+def _with_side(tile: Tile, side: str, size: tuple[int, ...]) -> Tile:
+    rows, outputs, depth, parts = tile
+    if side == "outputs":
+        return rows, size[0], depth, size[1]
+    return (size[0], outputs, depth, parts) if side == "rows" else (rows, outputs, size[0], parts)
 
 
 def _fit_bend(at: Floats, off: Floats) -> tuple[tuple[float, float, float, float], Floats]:
