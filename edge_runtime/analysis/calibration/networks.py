@@ -28,12 +28,15 @@ _HEAVY_WIDTHS: Final = ((256, 512, 768), (512, 1024), (768, 1024, 1536))
 
 
 def networks() -> Iterator[Network]:
-    """Yield networks of all kinds in turn and of every element type, mixtures and large ones between them."""
-    others = ((mixtures(_MIXTURES), _MIXTURES / _PATTERNS), (large(_LARGE), _LARGE / _PATTERNS))
+    """Yield networks of all kinds in turn and of every element type, mixtures between them.
+
+    Large ones come last: on a slow machine, whose time runs out, they would take that of many others.
+    """
+    mixed, share = mixtures(_MIXTURES), _MIXTURES / _PATTERNS
     for number, network in enumerate(patterns(_PATTERNS)):
         yield network
-        for made, share in others:
-            yield from islice(made, int((number + 1) * share) - int(number * share))
+        yield from islice(mixed, int((number + 1) * share) - int(number * share))
+    yield from large(_LARGE)
 
 
 def patterns(count: int) -> Iterator[Network]:
