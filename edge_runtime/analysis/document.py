@@ -47,6 +47,7 @@ def document(found: Inspection) -> dict[str, Any]:
         },
         "edgetpu": _edgetpu(found),
         "layers": [_layer(found, node) for node in graph.nodes],
+        "layers_device": found.predictions[0].profile.name if found.predictions else None,
         "devices": [_prediction(prediction) for prediction in found.predictions],
         "budgets": {"fps": found.fps, "memory_mb": found.memory_mb},
         "verdict": found.verdict,

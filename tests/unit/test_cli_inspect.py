@@ -49,6 +49,7 @@ def test_without_a_device_every_board_is_listed(capsys: pytest.CaptureFixture[st
 def test_the_layers_add_up_to_the_totals(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     result = inspect_json(capsys, model, "--device", "pi-4b-64")
     layers, totals = result["layers"], result["totals"]
+    assert result["layers_device"] == "pi-4b-64"
     assert sum(layer["macs"] for layer in layers) == totals["macs"]
     assert sum(layer["parameters"] for layer in layers) == totals["parameters"]
     predicted = result["devices"][0]["latency_ms"]["predicted"]
