@@ -8,6 +8,7 @@ from edge_runtime.preprocess.geometry import AS_IT_IS, Placement, orientation_of
 from edge_runtime.preprocess.masks import Masks
 from edge_runtime.preprocess.rasters import Raster, open_raster
 from edge_runtime.preprocess.resize import resize
+from edge_runtime.preprocess.scratch import Scratch, Scratches
 from edge_runtime.preprocess.tensor import TensorWriter
 from edge_runtime.types import Frame, ImageInput, Size, TensorSpec, Transform, View
 
@@ -26,6 +27,7 @@ class ImagePreprocessor:
         self._turn = orientation_of(view)
         self._masks = Masks(view)
         self._tensor = TensorWriter(input, tensor)
+        self._scratches = Scratches()
         self._last: tuple[Any, Placement] | None = None
 
     def __call__(self, frame: Frame) -> tuple[tuple[NDArray[Any], ...], Transform]:
@@ -33,7 +35,17 @@ class ImagePreprocessor:
 
         Raises BadFrameError, ConfigError for a mask file that cannot be read, InputMismatchError for samples.
         """
-        raster = open_raster(frame.data, frame.format, want=self._target.color, exact=self._target.antialias)
+        with self._scratches.lent() as scratch:
+            return self._written(frame, scratch)
+
+    def release(self, inputs: tuple[NDArray[Any], ...]) -> None:
+        """Give buffers back for use again."""
+        for buffer in inputs:
+            self._tensor.buffers.put(buffer)
+
+    def _written(self, frame: Frame, scratch: Scratch) -> tuple[tuple[NDArray[Any], ...], Transform]:
+        color, exact = self._target.color, self._target.antialias
+        raster = open_raster(frame.data, frame.format, want=color, exact=exact, scratch=scratch)
         placement = self._placement(raster, frame.nominal_size or raster.size)
         upright = placement.transform.frame_size
         parts = []
@@ -42,11 +54,6 @@ class ImagePreprocessor:
             parts.append(resize(plane.pixels, box=placement.box, size=placement.content, exact=raster.exact))
         content = placement.orientation.pixels(raster.colors(parts))
         return (self._tensor.write(content, placement.corner),), placement.transform
-
-    def release(self, inputs: tuple[NDArray[Any], ...]) -> None:
-        """Give buffers back for use again."""
-        for buffer in inputs:
-            self._tensor.buffers.put(buffer)
 
     def _placement(self, raster: Raster, size: Size) -> Placement:
         """Return where the model's pixels lie; the pictures of a stream have one size, so the last answer is kept."""

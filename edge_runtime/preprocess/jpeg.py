@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.errors import BadFrameError
+from edge_runtime.preprocess.scratch import Scratch
 from edge_runtime.types import Size
 
 try:
@@ -82,20 +83,29 @@ def shrink_factor(size: Size, least: Size) -> int:
     return 1
 
 
-def decode_jpeg(data: bytes | memoryview, *, size: Size, least: Size, color: str, exact: bool) -> NDArray[np.uint8]:
+def decode_jpeg(
+    data: bytes | memoryview, *, size: Size, least: Size, color: str, exact: bool, scratch: Scratch | None = None
+) -> NDArray[np.uint8]:
     """Decode a JPEG of ``size`` to not less than ``least``: (height, width, channels), or (height, width) for GRAY.
 
     ``color`` is RGB, BGR, GRAY, or RGBX or BGRX with a fourth byte to fill the word (Pillow leaves that out, so there
     may be 3 channels for those). ``exact`` uses the accurate DCT and chroma filter, with which an unshrunk picture
-    equals Pillow's. Raises BadFrameError for a damaged or truncated file.
+    equals Pillow's. With a ``scratch`` the pixels lie in it. Raises BadFrameError for a damaged or truncated file.
     """
     denominator = shrink_factor(size, least)
     wanted = (-(-size[0] // denominator), -(-size[1] // denominator))
     if simplejpeg is None:
         return _decode_draft(data, wanted, color)
+    length = wanted[0] * wanted[1] * (1 if color == "GRAY" else len(color))
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data, color, fastdct=not exact, fastupsample=not exact, min_width=wanted[0], min_height=wanted[1]
+            data,
+            color,
+            fastdct=not exact,
+            fastupsample=not exact,
+            min_width=wanted[0],
+            min_height=wanted[1],
+            buffer=scratch.take(length) if scratch else None,
         )
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _damaged(error) from error

@@ -12,6 +12,7 @@ from edge_runtime.preprocess.average import halve
 from edge_runtime.preprocess.color import Color, from_ycbcr, recolor, without_fill
 from edge_runtime.preprocess.geometry import UPRIGHT, Orientation
 from edge_runtime.preprocess.jpeg import decode_jpeg, jpeg_size
+from edge_runtime.preprocess.scratch import Scratch
 from edge_runtime.types import FrameFormat, Size
 
 FAST_RATIO: Final = 0.8
@@ -79,19 +80,22 @@ class PackedRaster:
 
 
 class JpegRaster:
-    """A camera's JPEG."""
+    """A camera's JPEG, decoded into ``scratch`` where there is one."""
 
     orientation = UPRIGHT
 
-    def __init__(self, data: bytes | memoryview, *, want: Color, exact: bool) -> None:
-        self._data, self._want = data, want
+    def __init__(self, data: bytes | memoryview, *, want: Color, exact: bool, scratch: Scratch | None) -> None:
+        self._data, self._want, self._scratch = data, want, scratch
         self.exact, self.ratio = exact, EXACT_RATIO if exact else FAST_RATIO
         self.size = jpeg_size(data)
 
     def planes(self, least: Size) -> Sequence[Plane]:
         """Decode, in the wanted order of colours, which costs nothing here."""
         color = self._want if self.exact or self._want == "GRAY" else self._want + "X"
-        return (Plane(decode_jpeg(self._data, size=self.size, least=least, color=color, exact=self.exact)),)
+        pixels = decode_jpeg(
+            self._data, size=self.size, least=least, color=color, exact=self.exact, scratch=self._scratch
+        )
+        return (Plane(pixels),)
 
     def colors(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return the pixels as decoded, without the byte that fills a word."""
@@ -154,14 +158,24 @@ class I420Raster:
         return from_ycbcr(parts[0], parts[1], parts[2], want=self._want)
 
 
-def open_raster(data: NDArray[Any] | bytes | memoryview, kind: FrameFormat, *, want: Color, exact: bool) -> Raster:
-    """Return what reads a frame's ``data``. Raises BadFrameError, and InputMismatchError for a window of samples."""
+def open_raster(
+    data: NDArray[Any] | bytes | memoryview,
+    kind: FrameFormat,
+    *,
+    want: Color,
+    exact: bool,
+    scratch: Scratch | None = None,
+) -> Raster:
+    """Return what reads a frame's ``data``; pixels may lie in ``scratch``.
+
+    Raises BadFrameError, and InputMismatchError for a window of samples.
+    """
     if kind == "window":
         raise InputMismatchError("this model takes pictures and was given samples; choose another model or source")
     if isinstance(data, np.ndarray):
         return _open_array(data, kind, want=want, exact=exact)
     if kind == "jpeg":
-        return JpegRaster(data, want=want, exact=exact)
+        return JpegRaster(data, want=want, exact=exact, scratch=scratch)
     if kind == "picture":
         # Pictures are files: most of Pillow's readers are not needed for a camera.
         from edge_runtime.preprocess.picture_file import PictureRaster
