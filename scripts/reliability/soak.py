@@ -25,6 +25,7 @@ import stand
 from slope import Slope, theil_sen
 
 SAMPLE_S = 5.0
+LEAST_MINUTES = 1.0
 OUTAGE_S = 5.0
 OUTBOX_KEEPS_KIB = 9 * 1024
 """An outbox that has been used keeps its file and its journal, 4 MiB each at most."""
@@ -169,7 +170,10 @@ def main() -> int:
     parser.add_argument("--trace-to", type=Path, default=Path("soak-trace.txt"), metavar="FILE")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="everything as JSON")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    return run(parser.parse_args())
+    args = parser.parse_args()
+    if args.minutes < LEAST_MINUTES:
+        parser.error(f"--minutes must be at least {LEAST_MINUTES}: a slope needs a few points")
+    return run(args)
 
 
 if __name__ == "__main__":
