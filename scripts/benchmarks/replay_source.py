@@ -26,6 +26,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     result: str
     rate: float = 0.0
     """Frames a second; 0 as fast as they are taken."""
+    copied: bool = False
+    """Each frame in memory of its own, as a camera gives it, instead of the same few again and again."""
     warmup_s: float = 0.7
     measured_s: float = 2.5
     measured_frames: int = 0
@@ -73,7 +75,10 @@ class ReplaySource:
             return None
         if config.memory_every and self._count % config.memory_every == 0:
             self._memory.append((self._count, resident_bytes()))
-        frame = Frame(self._frames[self._count % len(self._frames)], "jpeg", self._stream, self._count, now_ns, now_ns)
+        data = self._frames[self._count % len(self._frames)]
+        if config.copied:
+            data = bytes(memoryview(data))
+        frame = Frame(data, "jpeg", self._stream, self._count, now_ns, now_ns)
         self._count += 1
         return frame
 

@@ -3,7 +3,8 @@
     scripts/soak --minutes 60 --rate 60
     scripts/soak --minutes 10 --trace         where memory goes, by the line that asked for it (slower)
 
-JPEG frames from memory at ``--rate`` a second (0: as fast as they are taken), every prediction published at QoS 1 to a
+JPEG frames, each in memory of its own as a camera gives it, at ``--rate`` a second (0: as fast as they are taken),
+every prediction published at QoS 1 to a
 mosquitto and written to ``--jsonl``. At the very beginning the broker is away for 5 s: what an outage needs stays, and
 would else come at the first hiccup of the machine. ``--outage-every`` takes it away again now and then. Every 5 s the
 process is looked at from outside (proc(5)). Two slopes are told: without the first tenth, and of the second half, which
@@ -155,6 +156,7 @@ def _replay(folder: Path, rate: float) -> dict[str, Any]:
         "folder": str(folder / "frames"),
         "result": str(folder / "result.json"),
         "rate": rate,
+        "copied": True,
         "measured_s": 1e9,
     }
 
