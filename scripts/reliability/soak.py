@@ -4,13 +4,13 @@
     scripts/soak --minutes 10 --trace         where memory goes, by the line that asked for it (slower)
 
 JPEG frames, each in memory of its own as a camera gives it, at ``--rate`` a second (0: as fast as they are taken),
-every prediction published at QoS 1 to a
-mosquitto and written to ``--jsonl``. At the very beginning the broker is away for 5 s: what an outage needs stays, and
-would else come at the first hiccup of the machine. ``--outage-every`` takes it away again now and then. Every 5 s the
-process is looked at from outside (proc(5)). Two slopes are told: without the first tenth, and of the second half, which
-judges: memory that was needed once at a bad moment stays, in heap and pools, and such moments become rarer, while a
-leak goes on. Exit status 1 when something grows: for threads, descriptors and the state directory any slope whose
-interval lies above 0, for memory one whose interval lies above ``--allowed-kib-per-hour``.
+every prediction published at QoS 1 to a mosquitto and written to ``--jsonl``. At the very beginning the broker is
+away for 5 s: what an outage needs stays, and would else come at the first hiccup of the machine. ``--outage-every``
+takes it away again now and then. Every 5 s the process is looked at from outside (proc(5)). Two slopes are told:
+without the first tenth, and of the second half, which judges: memory that was needed once at a bad moment stays, in
+heap and pools, and such moments become rarer, while a leak goes on. Exit status 1 when something grows: for threads,
+descriptors and the state directory any slope whose interval lies above 0, for memory one whose interval lies above
+``--allowed-kib-per-hour``.
 """
 
 import argparse
