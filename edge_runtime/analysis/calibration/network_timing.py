@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from edge_runtime.analysis.calibration.context import Described, Whole, describe_graph
-from edge_runtime.analysis.calibration.networks import NETWORKS, networks
+from edge_runtime.analysis.calibration.networks import networks
 from edge_runtime.analysis.calibration.probe import Probe
 from edge_runtime.analysis.calibration.timing import Sitting, Slowness, undisturbed
 from edge_runtime.analysis.calibration.wiring import Network
@@ -20,9 +20,11 @@ _SMALL: Final = frozenset({"dense", "tiny", "steps", "rows"})
 """Kinds of networks whose operators are smaller than those that are timed anyway."""
 _MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "enlarged"})
 """Steps that are of all shapes in networks."""
-_MOST_ALIKE: Final = 90
+_MOST_ALIKE: Final = 60
 """Probes of one step."""
-PARTS: Final = 688
+_LARGE_SHARE: Final = 4.0
+"""Of the time, that a large network gets, in that of another one: what comes last is not to be left out."""
+PARTS: Final = 499
 """How many probes ``NetworkTimer.probes`` returns: told before the networks are made, which takes a while."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""
@@ -68,12 +70,13 @@ class NetworkTimer:
     def run(self, seconds: float, progress: Callable[[int], object] = lambda _done: None) -> None:
         """Time all networks once within ``seconds``, or as many as can be; ``progress`` is told of each."""
         end_s = time.monotonic() + seconds
+        shares = [_LARGE_SHARE if network.kind.startswith("large") else 1.0 for network, _ in self._networks]
         for number, (network, _) in enumerate(self._networks):
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 return
             progress(1)
-            share_s = left_s / (NETWORKS - number) / len(self._threads)
+            share_s = left_s * shares[number] / sum(shares[number:]) / len(self._threads)
             for count in self._threads if number not in self._left_out else ():
                 try:
                     self._time(number, network, count, share_s)

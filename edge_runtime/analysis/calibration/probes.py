@@ -31,8 +31,8 @@ def _weighted() -> Iterator[Probe]:
         yield from _grouped(random, type_name, int(60 * share))
         yield from _single(random, type_name, int(28 * share))
         yield from _depthwise(random, type_name, int(80 * share))
-        yield from _dense(random, type_name, int(132 * share))
-    yield from _dynamic(random, 0.5)
+        yield from _dense(random, type_name, int(112 * share))
+    yield from _dynamic(random, 0.4)
     yield from _recurrent(random, "float32", 12)
     for type_name in MAIN_TYPES:
         yield from _transposed(random, type_name, 50)
