@@ -88,7 +88,9 @@ def report(found: dict[str, Any]) -> str:
     lines = [
         f"{found['machine']}, {found['system']}, {found['runtime']}",
         f"{found['operators']} operators of {found['kernels']} kernels in {found['seconds']:.0f} s",
-        f"two passes over them are {found['noise']:.1%} apart (median)",
+        f"those timed twice are {found['noise']:.1%} apart (median)"
+        if found["noise"]
+        else "there was time to time each once",
     ]
     lines += [
         f"{one['threads']} threads: made-up networks are predicted within {one['error']:.0%} (standard deviation)"

@@ -22,6 +22,7 @@ from edge_runtime.analysis.calibration.timing import Point, Sitting, describe_pr
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.surroundings import Part, Surroundings, in_context_us, share_us
+from edge_runtime.cli.bench_calibrate import report
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
 
@@ -163,3 +164,12 @@ def test_what_is_left_of_the_outputs_costs_what_it_does_and_not_what_whole_tiles
     predicted, _ = table.predict(np.array([(784, 32, 128, 1), (784, 28, 128, 1)]))
     assert predicted == pytest.approx([took_us(784, 32, 128), took_us(784, 28, 128)], rel=0.05)
     assert predicted[0] < predicted[1], "as fast kernels are: a whole tile takes less than most of one"
+
+
+@pytest.mark.parametrize(("noise", "said"), [(0.021, "2.1% apart"), (0.0, "time each once")])
+def test_the_noise_is_said_only_where_something_was_timed_twice(noise: float, said: str) -> None:
+    found = {
+        "machine": "m", "system": "s", "runtime": "r", "operators": 9, "kernels": 2, "seconds": 60.0, "noise": noise,
+        "contexts": [], "profile": "x.toml",
+    }  # fmt: skip
+    assert said in report(found)
