@@ -20,11 +20,11 @@ _SMALL: Final = frozenset({"dense", "tiny", "steps", "rows"})
 """Kinds of networks whose operators are smaller than those that are timed anyway."""
 _MOVING: Final = frozenset({"joined", "split", "turned", "reshaped", "pooled", "enlarged"})
 """Steps that are of all shapes in networks."""
-_MOST_ALIKE: Final = 60
+_MOST_ALIKE: Final = 45
 """Probes of one step."""
 _LARGE_SHARE: Final = 4.0
 """Of the time, that a large network gets, in that of another one: what comes last is not to be left out."""
-PARTS: Final = 499
+PARTS: Final = 374
 """How many probes ``NetworkTimer.probes`` returns: told before the networks are made, which takes a while."""
 Alone = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""
