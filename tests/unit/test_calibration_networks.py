@@ -134,19 +134,19 @@ def test_a_depthwise_convolution_on_a_single_row_is_a_kernel_of_its_own() -> Non
 def test_on_a_slow_machine_the_pace_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
 
-    def timed(_sitting: Sitting, _seconds: float) -> float:
+    def timed(_sitting: Sitting, _runs: int) -> float:
         nonlocal now_s
         now_s += 0.1
         return 10.0
 
     monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now_s))
-    monkeypatch.setattr(Sitting, "shortest_us", timed)
+    monkeypatch.setattr(Sitting, "time_us", timed)
     slow = Pace(load_runtime(), threads=1)
     looks = len(slow._looks)
     now_s += 2.0
     slow.now()
-    assert len(slow._looks) == looks, "a look takes a second here"
-    now_s += 20.0
+    assert len(slow._looks) == looks, "a look takes two seconds here"
+    now_s += 30.0
     slow.now()
     assert len(slow._looks) == looks + 1
 
@@ -173,3 +173,13 @@ def test_the_noise_is_said_only_where_something_was_timed_twice(noise: float, sa
         "contexts": [], "profile": "x.toml",
     }  # fmt: skip
     assert said in report(found)
+
+
+@pytest.mark.runtime
+def test_the_pace_is_that_of_this_moment_and_not_of_a_second_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, took_us = 0.0, 10.0
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(Sitting, "time_us", lambda _sitting, _runs: took_us)
+    looked_at = Pace(load_runtime(), threads=1)
+    now_s, took_us = 1.0, 11.0
+    assert looked_at.now() == pytest.approx(1.1)
