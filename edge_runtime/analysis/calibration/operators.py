@@ -113,7 +113,7 @@ def unary(name: str, fed_type: str, made_type: str, shape: Sequence[int], option
     writer = ModelWriter()
     fed = writer.tensor(shape, fed_type)
     made = writer.tensor(shape, made_type, scale=SCALE * 1.5)
-    if name in {"LOGISTIC", "SOFTMAX"} and made_type == "int8":
+    if name in {"LOGISTIC", "SOFTMAX"} and made_type in {"int8", "uint8"}:
         made = writer.tensor(shape, made_type, scale=_LOGISTIC_SCALE, zero_point=-128)
     first = name in _FIRST_VERSION or "int8" not in {fed_type, made_type}
     writer.operator(name, [fed], [made], options, version=1 if first else 2)

@@ -179,7 +179,7 @@ def unary(name: str, writer: ModelWriter, type_name: str, fed: Sequence[Value]) 
         writer,
         type_name,
         fed[0].shape,
-        _PROBABILITY if name in {"LOGISTIC", "SOFTMAX"} and type_name == "int8" else (SCALE, 0),
+        _PROBABILITY if name in {"LOGISTIC", "SOFTMAX"} and type_name in {"int8", "uint8"} else (SCALE, 0),
     )
     options: OptionFields | None = (9, {0: Scalar("f", 1.0)}) if name == "SOFTMAX" else None
     version = 1 if name in _FIRST_VERSION else _version(type_name)
