@@ -203,6 +203,17 @@ def test_a_kernel_that_was_not_timed_is_predicted_from_its_relatives_with_more_d
     assert same[1] < other[1] < far[1]
 
 
+def test_indices_of_64_bits_take_as_long_as_those_that_were_timed() -> None:
+    found = calibration({"plain/int8-int32/ARG_MAX": products(), "plain/float32/SUM": products()})
+    names = ("plain/int8-int32/ARG_MAX", "plain/int8-int64/ARG_MAX", "plain/uint8-int64/ARG_MAX")
+    timed, wide, bytes_too = found.operators([Descriptor(name, (784, 64, 128, 1)) for name in names], threads=1)
+    assert timed
+    assert wide
+    assert bytes_too
+    assert timed[0] == wide[0] == bytes_too[0]
+    assert timed[1] < wide[1]
+
+
 def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> None:
     one, two = Caches(2**20, 2**20, 1), Caches(2**20, 2**20, 2)
     assert sum(one.cold(network((200_000, 200_000)))) == 0
