@@ -204,13 +204,16 @@ def test_a_kernel_that_was_not_timed_is_predicted_from_its_relatives_with_more_d
 
 
 def test_indices_of_64_bits_take_as_long_as_those_that_were_timed() -> None:
-    found = calibration({"plain/int8-int32/ARG_MAX": products(), "plain/float32/SUM": products()})
+    sizes = ((rows, inner, 1) for rows in (100, 1000, 10_000) for inner in (4, 20, 100))
+    points = {(rows, inner, one): 1 + 0.01 * rows + 0.001 * rows * inner for rows, inner, one in sizes}
+    slower = {key: 9 * us for key, us in points.items()}
+    found = calibration({"plain/int8-int32/ARG_MAX": points, "plain/int8/SUM": slower})
     names = ("plain/int8-int32/ARG_MAX", "plain/int8-int64/ARG_MAX", "plain/uint8-int64/ARG_MAX")
-    timed, wide, bytes_too = found.operators([Descriptor(name, (784, 64, 128, 1)) for name in names], threads=1)
+    timed, wide, unsigned = found.operators([Descriptor(name, (784, 21, 1)) for name in names], threads=1)
     assert timed
     assert wide
-    assert bytes_too
-    assert timed[0] == wide[0] == bytes_too[0]
+    assert unsigned
+    assert timed[0] == wide[0] == unsigned[0]
     assert timed[1] < wide[1]
 
 
