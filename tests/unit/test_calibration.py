@@ -213,8 +213,8 @@ def test_indices_of_64_bits_take_as_long_as_those_that_were_timed() -> None:
     assert timed
     assert wide
     assert unsigned
-    assert timed[0] == wide[0] == unsigned[0]
-    assert timed[1] < wide[1]
+    assert [wide[0], unsigned[0]] == pytest.approx([timed[0]] * 2)
+    assert timed[1] <= wide[1]
 
 
 def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> None:
