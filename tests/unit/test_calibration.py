@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibration_parts import made_up_wholes
 
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import timing
 from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.calibrate import calibrate
-from edge_runtime.analysis.calibration.context import Whole, fit_context
+from edge_runtime.analysis.calibration.context import fit_context
 from edge_runtime.analysis.calibration.fitting import fit_table, least_squares_above_zero
 from edge_runtime.analysis.calibration.mixtures import mixtures
 from edge_runtime.analysis.calibration.network_timing import PARTS, NetworkTimer
@@ -235,15 +236,11 @@ def test_an_operator_costs_less_in_a_network_than_an_inference_and_never_nothing
 
 
 def test_what_made_up_networks_took_more_than_their_operators_is_found_again() -> None:
-    random = np.random.default_rng(4)
-    wholes = []
-    for number in range(60):
-        count = int(random.integers(3, 20))
-        alone_us = tuple(float(us) for us in random.uniform(5, 50, count))
-        around = network(tuple(int(size) for size in random.integers(1_000, 900_000, count)))
+    def more_us(around: Surroundings) -> float:
         cold_mb = sum(Caches(2**20, 2**20, 1).cold(around)) / 1e6
-        us = sum(alone_us) - 0.4 * (count - 1) + 20.0 * cold_mb
-        wholes.append(Whole(around, 1, us, alone_us, ("a", "b", "c")[number % 3]))
+        return 20.0 * cold_mb - 0.4 * (len(around.parts) - 1)
+
+    wholes = made_up_wholes(4, network, more_us)
     found = fit_context(wholes, threads=1, cache=Cache(2**20, 1), call=(1.0, 0.0))
     assert found.error < 0.02
     for whole in wholes[:5]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibration_parts import made_up_wholes
 from test_calibration import context
 
 from edge_runtime.analysis.calibration import calibrate, operators, pace
@@ -61,14 +62,7 @@ def test_networks_and_their_operators_are_compared_at_one_pace() -> None:
 
 
 def test_what_operators_hand_on_costs_what_the_networks_show() -> None:
-    random = np.random.default_rng(6)
-    wholes = []
-    for number in range(60):
-        count = int(random.integers(3, 20))
-        alone_us = tuple(float(us) for us in random.uniform(5, 50, count))
-        around = handing(tuple(int(size) for size in random.integers(1_000, 900_000, count)))
-        us = sum(alone_us) + 15.0 * around.handed_mb
-        wholes.append(Whole(around, 1, us, alone_us, ("a", "b", "c")[number % 3]))
+    wholes = made_up_wholes(6, handing, lambda around: 15.0 * around.handed_mb)
     found = fit_context(wholes, threads=1, cache=Cache(2**20, 1), call=(1.0, 0.0))
     assert found.handed_us_per_mb == pytest.approx(15.0, rel=0.1)
     assert in_context_us(found, wholes[0].alone_us, wholes[0].around) == pytest.approx(wholes[0].us, rel=0.03)
