@@ -10,7 +10,7 @@ import msgspec
 
 from converters import checking, estimate, summary
 from converters.conversion import convert
-from converters.options import PRESETS, SCHEMES, Options
+from converters.options import PRESETS, SCHEMES, InputShape, Options
 from converters.progress import open_display
 from converters.rescue.ranges import RANGE_METHODS
 from converters.result import ConversionResult, GateError
@@ -188,7 +188,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _estimate(args: argparse.Namespace) -> int:
     with open_display(quiet=args.quiet or args.json) as progress:
-        answer = estimate.answer(args, progress=progress)
+        answer = estimate.answer(args, input_shape=_input_shape(args.input_shape), progress=progress)
     return answer.show(args)
 
 
@@ -227,7 +227,7 @@ def _shape(text: str) -> tuple[str, Shape]:
 
 def _input_shape(
     given: list[tuple[str, tuple[int, ...]]] | None,
-) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+) -> InputShape:
     if not given:
         return None
     if len(given) == 1 and not given[0][0]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from converters.child import Child
-from converters.options import CALIBRATED, RANDOM, Options, Scheme
+from converters.options import CALIBRATED, RANDOM, InputShape, Options, Scheme
 from converters.progress import Progress, silent
 from converters.sample_pool import sample_shape
 from converters.source_check import convert_source
@@ -38,7 +38,7 @@ class Wanted:
 
     source: Path
     quantize: Scheme = "int8"
-    input_shape: tuple[int, ...] | None = None
+    input_shape: InputShape = None
     device: str | None = None
     threads: int | None = None
     fps: float | None = None
@@ -70,12 +70,12 @@ class Answer:
         return REFUSED if self.found.verdict == "does not fit" else 0
 
 
-def answer(args: argparse.Namespace, *, progress: Progress) -> Answer:
+def answer(args: argparse.Namespace, *, input_shape: InputShape, progress: Progress) -> Answer:
     """Estimate what the flags ask for. ``progress`` hears of each step. Raises EdgeRuntimeError."""
     wanted = Wanted(
         source=Path(args.model),
         quantize=args.quantize,
-        input_shape=args.input_shape,
+        input_shape=input_shape,
         device=args.device,
         threads=args.threads,
         fps=args.fps,

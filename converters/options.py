@@ -25,6 +25,7 @@ PRESETS: Final[dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
 """Mean and standard deviation in pixels of 0..255. ``imagenet`` and ``torch`` are torchvision's, times 255."""
 
 SampleSource: TypeAlias = str | Path | Callable[[], Iterable[Any]]
+InputShape: TypeAlias = tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Options:
     task: Task | None = None
     name: str | None = None
     version: str | None = None
-    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
+    input_shape: InputShape = None
     """For a model whose shape is open; by the input's name where there are several."""
     edgetpu: bool = False
     """Check the network for an Edge TPU, and compile it where Google's compiler is installed."""

@@ -102,7 +102,7 @@ def scatter(wanted: Array, got: Array) -> str:
 
 def errors(wanted: Array, got: Array) -> str:
     """Draw how often each error occurs, logarithmically."""
-    differences = (got - wanted).reshape(-1)
+    differences = (got - wanted).reshape(-1).astype(np.float64)  # float32 has no bins between neighbours
     limit = float(np.abs(differences).max()) or 1.0
     counts, _ = np.histogram(differences, _BINS, (-limit, limit))
     heights = np.log1p(counts) / np.log1p(counts.max()) * 270

@@ -43,7 +43,8 @@ class _Prepared:
     def described(self, name: str, ends: tuple[float, float]) -> TensorRange:
         seen = self.seen[name]
         if name not in self.histograms:
-            counts = np.histogram(seen.values, _BINS, (seen.low, seen.high))[0] if seen.high > seen.low else ()
+            values = seen.values.astype(np.float64)  # float32 has no 48 bins between neighbours
+            counts = np.histogram(values, _BINS, (seen.low, seen.high))[0] if seen.high > seen.low else ()
             self.histograms[name] = tuple(int(count) for count in counts)
         return TensorRange(
             name=name,

@@ -5,11 +5,11 @@ from typing import Any
 
 from edge_runtime.analysis.cost import CONTROL, costs
 from edge_runtime.analysis.graph import Graph, Node
-from edge_runtime.analysis.inspection import Inspection, Prediction
+from edge_runtime.analysis.inspection import Inspection, Prediction, foreign
 from edge_runtime.analysis.loops import alternatives, called_graphs, whole_costs
 from edge_runtime.analysis.prediction import Latency
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.model_file import ModelFile, Tensor
+from edge_runtime.model_file import EDGETPU_OPERATOR, ModelFile, Tensor
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -138,9 +138,8 @@ def _runs(graph: Graph, *, within: str = "", seen: frozenset[int] = frozenset())
 
 
 def _left(found: Inspection) -> list[str]:
-    """Return the kinds of operators that plain kernels run; those that only run other graphs are none."""
-    parts = zip(found.graph.nodes, found.delegation.segment, strict=True)
-    return list(dict.fromkeys(node.name for node, part in parts if part is None and node.name not in CONTROL))
+    """Return the kinds of operators that plain kernels run."""
+    return list(dict.fromkeys(node.name for node in found.graph.nodes if _kernel(found, node) == "plain"))
 
 
 def _edgetpu(found: Inspection) -> dict[str, Any]:
@@ -155,9 +154,19 @@ def _edgetpu(found: Inspection) -> dict[str, Any]:
     }
 
 
+def _kernel(found: Inspection, node: Node) -> str:
+    """Return what runs an operator: nothing does where it is known to no interpreter."""
+    if foreign(node):
+        return "Edge TPU" if node.name == EDGETPU_OPERATOR else "none"
+    if node.name in CONTROL:
+        return "graphs"
+    return "plain" if found.delegation.segment[node.index] is None else "XNNPACK"
+
+
 def _layer(found: Inspection, node: Node) -> dict[str, Any]:
     cost, result, fed = found.costs[node.index], found.graph.result(node), found.graph.operand(node, 0)
-    first = found.predictions[0].latency.nodes[node.index].ms if found.predictions else None
+    known = found.predictions and not foreign(node)
+    first = found.predictions[0].latency.nodes[node.index].ms if known else None
     return {
         "index": node.index,
         "operator": node.name,
@@ -166,10 +175,11 @@ def _layer(found: Inspection, node: Node) -> dict[str, Any]:
         "macs": cost.macs,
         "parameters": cost.parameters,
         "moved_bytes": cost.bytes_moved,
+        "kernel": _kernel(found, node),
         "xnnpack": found.delegation.segment[node.index] is not None,
         "runs": list(node.options.runs),
         "edgetpu": found.mapping.mapped[node.index],
-        "predicted_ms": round(first, 5) if first is not None else None,
+        "predicted_ms": None if first is None else round(first, 5),
     }
 
 
@@ -181,10 +191,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "threads": latency.threads,
         "latency_ms": _latency(latency),
         "latency_unknown": latency.unknown,
-        "edgetpu_ms": (
-            {"predicted": round(edgetpu.ms, 3), **_ends(edgetpu.low_ms, edgetpu.high_ms)} if edgetpu else None
-        ),
-        "not_delegated_ms": round(latency.undelegated_ms, 3),
+        "edgetpu_ms": ({"predicted": _ms(edgetpu.ms), **_ends(edgetpu.low_ms, edgetpu.high_ms)} if edgetpu else None),
+        "not_delegated_ms": _ms(latency.undelegated_ms),
         "fps": round(1000.0 / latency.ms, 1) if latency.ms and not latency.unknown else None,
         "correction": (
             {"ratio": round(correction.ratio, 3), "setup": correction.setup, "at": correction.at}
@@ -197,8 +205,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "advice": [
             {
                 "change": advice.change,
-                "before_ms": round(advice.before_ms, 3),
-                "after_ms": round(advice.after_ms, 3),
+                "before_ms": _ms(advice.before_ms),
+                "after_ms": _ms(advice.after_ms),
                 "note": advice.note,
             }
             for advice in prediction.advice
@@ -209,12 +217,17 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 def _latency(latency: Latency) -> dict[str, float | None]:
     """Return the prediction with its interval; of what is not known only the lower end."""
     if latency.unknown:
-        return {"predicted": None, "low": round(latency.low_ms, 3), "high": None}
-    return {"predicted": round(latency.ms, 3), **_ends(latency.low_ms, latency.high_ms)}
+        return {"predicted": None, "low": _ms(latency.low_ms), "high": None}
+    return {"predicted": _ms(latency.ms), **_ends(latency.low_ms, latency.high_ms)}
 
 
 def _ends(low_ms: float, high_ms: float) -> dict[str, float]:
-    return {"low": round(low_ms, 3), "high": round(high_ms, 3)}
+    return {"low": _ms(low_ms), "high": _ms(high_ms)}
+
+
+def _ms(value: float) -> float:
+    """Return a time to the microsecond; of less than ten of them to ten nanoseconds."""
+    return round(value, 3 if value >= 0.01 else 5)
 
 
 def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -232,8 +245,10 @@ def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
     if verdict := device["time_verdict"]:
         timing = device["edgetpu_ms"] or device["latency_ms"]
-        high, budget_ms = timing["high"], 1000 / budgets["fps"]
-        took = "no time is predicted" if high is None else f"up to {high:.3g} of {budget_ms:.3g} ms an inference"
+        high, budget = timing["high"], f"{1000 / budgets['fps']:.3g} ms an inference"
+        took = f"up to {high:.3g} of {budget}" if high is not None else "no time is predicted"
+        if high is None and verdict == "does not fit":
+            took = f"over {timing['low']:.3g} of {budget}"
         found.append((verdict, f"time: {verdict}, {took}, for {budgets['fps']:g} a second"))
     if verdict := device["memory_verdict"]:
         program_mib = result["memory"]["process_bytes"] / 2**20

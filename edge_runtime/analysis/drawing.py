@@ -30,16 +30,16 @@ KINDS: Final = {
 def graph_picture(found: Inspection, layers: list[dict[str, Any]]) -> str:
     """Draw a row per operator: its links to earlier ones as arcs on the left, its time (else MACs) as a bar."""
     shown = layers[:MOST_ROWS]
-    timed = bool(layers) and layers[0]["predicted_ms"] is not None
-    key = "predicted_ms" if timed else "macs"
-    most = max((layer[key] for layer in layers), default=0) or 1
+    timed = any(layer["predicted_ms"] is not None for layer in layers)
+    lengths = [(layer["predicted_ms"] or 0.0) if timed else layer["macs"] for layer in layers]
+    most = max(lengths, default=0) or 1
     shapes = _links(found.graph, len(shown))
     for number, layer in enumerate(shown):
         top = number * _ROW
-        kind = KINDS.get(layer["operator"], "c") if layer["xnnpack"] or layer["runs"] else "plain"
+        kind = "plain" if layer["kernel"] in {"plain", "none"} else KINDS.get(layer["operator"], "c")
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
-        value = f"{layer[key]:.3g} ms" if timed else count(layer[key])
-        width = _BAR * layer[key] / most
+        value = _bar_label(layer, timed=timed)
+        width = _BAR * lengths[number] / most
         shapes.append(
             f'<g><title>{escape(_tip(layer))}</title><circle class="{kind}" cx="{_SPINE}" cy="{top + 9}" r="4"/>'
             f'<text class="name" x="{_SPINE + 12}" y="{top + 13}">{escape(layer["operator"][:26])}</text>'
@@ -48,6 +48,20 @@ def graph_picture(found: Inspection, layers: list[dict[str, Any]]) -> str:
             f'<text x="{_SPINE + 286 + width:.1f}" y="{top + 13}">{value}</text></g>'
         )
     return svg(max(len(shown), 1) * _ROW + 6, shapes)
+
+
+def _bar_label(layer: dict[str, Any], *, timed: bool) -> str:
+    if not timed:
+        return count(layer["macs"])
+    return "?" if layer["predicted_ms"] is None else f"{layer['predicted_ms']:.3g} ms"
+
+
+def runs_on(layer: dict[str, Any]) -> str:
+    """Return what runs a layer, in words."""
+    if layer["kernel"] == "graphs":
+        return "graphs " + " and ".join(str(number) for number in layer["runs"])
+    kernel: str = layer["kernel"]
+    return {"plain": "plain kernel", "none": "nothing"}.get(kernel, kernel)
 
 
 def _links(graph: Graph, rows: int) -> list[str]:
@@ -70,12 +84,9 @@ def _links(graph: Graph, rows: int) -> list[str]:
 
 
 def _tip(layer: dict[str, Any]) -> str:
-    where = "XNNPACK" if layer["xnnpack"] else "a plain kernel"
-    if layer["runs"]:
-        where = "runs graphs " + " and ".join(str(number) for number in layer["runs"])
     text = f"{layer['index']} {layer['operator']}, {layer['type']}: {count(layer['macs'])}MACs, "
-    text += f"{count(layer['parameters'])}parameters, {count(layer['moved_bytes'])}B moved, {where}"
-    return text + (", Edge TPU" if layer["edgetpu"] else "")
+    text += f"{count(layer['parameters'])}parameters, {count(layer['moved_bytes'])}B moved, runs on {runs_on(layer)}"
+    return text + (", Edge TPU" if layer["edgetpu"] and layer["kernel"] != "Edge TPU" else "")
 
 
 def timeline(found: Inspection) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from edge_runtime.analysis.cost import Cost
 from edge_runtime.analysis.edgetpu import Accelerated, Mapping, map_operators, with_edgetpu
 from edge_runtime.analysis.fit import Advice, Verdict, advise, best, judge_memory, judge_time, worst
-from edge_runtime.analysis.graph import Graph, read_graph
+from edge_runtime.analysis.graph import Graph, Node, read_graph
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.loops import called_graphs, whole_costs
 from edge_runtime.analysis.memory import Memory, estimate_memory
@@ -20,6 +20,11 @@ from edge_runtime.model_file import EDGETPU_OPERATOR
 
 _OWN_CUSTOM: Final = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
 """Custom operators that every interpreter has (``tflite/core/kernels/register.cc``)."""
+
+
+def foreign(node: Node) -> bool:
+    """Return whether no interpreter has a kernel for an operator."""
+    return node.custom and node.name not in _OWN_CUSTOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +147,13 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
     # A small network is done before its input is on the chip: who has the choice leaves it to the processor.
     accelerated = accelerated if accelerated and accelerated.ms < latency.ms else None
     judged = accelerated or latency
+    least_ms = latency.low_ms if latency.unknown else judged.ms
     return Prediction(
         profile=profile,
         latency=latency,
         edgetpu=accelerated,
         advice=tuple(advice),
-        time_verdict=judge_time(judged.ms, judged.high_ms, fps=asked.fps) if asked.fps else None,
+        time_verdict=judge_time(least_ms, judged.high_ms, fps=asked.fps) if asked.fps else None,
         memory_verdict=judge_memory(asked.memory, asked.memory_mb) if asked.memory_mb else None,
         correction=asked.correction,
     )
@@ -158,9 +164,8 @@ def _not_seen(graph: Graph) -> str | None:
     if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
         return "it is compiled for an Edge TPU, which hides its operators: inspect the model it was compiled from"
     nodes = [node for one in (graph, *called_graphs(graph)) for node in one.nodes]
-    foreign = dict.fromkeys(node.name for node in nodes if node.custom and node.name not in _OWN_CUSTOM)
-    if foreign:
-        return f"interpreters know no {' and no '.join(foreign)}: it runs only with a library that brings the operator"
+    if names := dict.fromkeys(node.name for node in nodes if foreign(node)):
+        return f"interpreters know no {' and no '.join(names)}: it runs only with a library that brings the operator"
     for index in graph.model.inputs:
         tensor = graph.tensors[index]
         if -1 in tensor.shape_signature[1:]:

@@ -8,8 +8,9 @@ from html import escape
 from math import log2
 from typing import Any, Final
 
+from edge_runtime.analysis.compared import Row
 from edge_runtime.analysis.document import verdicts
-from edge_runtime.analysis.drawing import MOST_ROWS, board_picture, count, graph_picture, timeline
+from edge_runtime.analysis.drawing import MOST_ROWS, board_picture, count, graph_picture, runs_on, timeline
 from edge_runtime.analysis.inspection import Inspection
 
 _MOST_TABLE_ROWS: Final = 2000
@@ -84,17 +85,17 @@ def render(found: Inspection, result: dict[str, Any]) -> str:
     return _page(name, parts)
 
 
-def render_comparison(
-    found: list[Inspection], results: list[dict[str, Any]], rows: list[tuple[str, float, float]]
-) -> str:
-    """Return the page that compares two models; ``rows`` are what, before and after."""
+def render_comparison(found: list[Inspection], results: list[dict[str, Any]], rows: list[Row]) -> str:
+    """Return the page that compares two models; ``rows`` from ``compare``."""
     names = _different_names(results)
     lines = [f'<tr><th><th class="n">{names[0]}<th class="n">{names[1]}<th class="n">ratio<th></tr>']
-    lines += [_ratio_row(*row) for row in rows]
+    lines += [_ratio_row(row) for row in rows]
     parts = [f"<h1>{names[0]} and {names[1]}</h1>", f"<table>{''.join(lines)}</table>"]
     for one, result, name in zip(found, results, names, strict=True):
         parts += [
-            f"<h2>{name}</h2>",
+            f"<h2>{name} {_chip(result['verdict'])}</h2>",
+            *(f'<p class="{_TONES[verdict]}">{text}</p>' for verdict, text in verdicts(result)),
+            *_unknown(result["devices"]),
             _head(result),
             _legend(result["layers"], result["devices"]),
             graph_picture(one, result["layers"]),
@@ -104,18 +105,19 @@ def render_comparison(
     return _page(f"{names[0]} and {names[1]}", parts)
 
 
-def _ratio_row(title: str, before: float, after: float) -> str:
+def _ratio_row(row: Row) -> str:
     """Return a row with a bar from the middle: to the left what is less, to the right what is more, by doublings."""
-    ratio = after / before if before else None
-    bar = ""
+    ratio, bar = row.ratio, ""
     if ratio:
-        color = "warn" if (ratio > 1) != ("Edge TPU" in title) else "good"
+        color = "warn" if (ratio > 1) != row.more_is_better else "good"
         width = 50 * min(abs(log2(ratio)) / _DOUBLINGS, 1)
         side = "left:50%;right:auto" if ratio > 1 else "right:50%;left:auto"
         bar = f'<div class="gain ratio"><i style="{side};width:{width:.1f}%;background:var(--{color})"></i></div>'
     shown = "" if ratio is None else f"{ratio:.2f}"
-    figures = "".join(f'<td class="n">{count(value)}' for value in (before, after))
-    return f'<tr><td>{escape(title)}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
+    figures = "".join(
+        f'<td class="n">{"?" if value is None else count(value) + row.unit}' for value in (row.before, row.after)
+    )
+    return f'<tr><td>{escape(row.title)}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
 
 
 def _page(title: str, parts: list[str]) -> str:
@@ -214,7 +216,7 @@ def _advice(devices: list[dict[str, Any]]) -> list[str]:
 
 
 def _legend(layers: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
-    timed = bool(layers) and layers[0]["predicted_ms"] is not None and devices
+    timed = devices and any(layer["predicted_ms"] is not None for layer in layers)
     where = f"predicted time on {escape(devices[0]['title'])}" if timed else "MACs"
     more = f" The first {MOST_ROWS} of {len(layers)} are shown." if len(layers) > MOST_ROWS else ""
     keys = " ".join(f'<span><i style="background:var(--{color})"></i> {text}</span>' for color, text in _LEGEND)
@@ -249,10 +251,10 @@ def _layer_table(layers: list[dict[str, Any]]) -> str:
     for layer in layers[:_MOST_TABLE_ROWS]:
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
         ms = "" if layer["predicted_ms"] is None else f"{layer['predicted_ms']:.3f}"
-        where = "XNNPACK" if layer["xnnpack"] else '<span class="warn">plain kernel</span>'
-        if layer["runs"]:
-            where = "graphs " + " and ".join(str(number) for number in layer["runs"])
-        where += ", Edge TPU" if layer["edgetpu"] else ""
+        where = (
+            f'<span class="warn">{where}</span>' if (where := runs_on(layer)) in {"plain kernel", "nothing"} else where
+        )
+        where += ", Edge TPU" if layer["edgetpu"] and layer["kernel"] != "Edge TPU" else ""
         rows.append(
             f'<tr><td class="n">{layer["index"]}<td>{escape(layer["operator"])}<td>{shape}<td>{layer["type"] or ""}'
             f'<td class="n">{layer["macs"]:,}<td class="n">{layer["parameters"]:,}'

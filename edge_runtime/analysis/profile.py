@@ -22,6 +22,8 @@ THIS_DEVICE: Final = "profile.toml"
 _LEAST: Final = 1e-9
 _LEAST_COUNT: Final = 1.0
 _MOST: Final = 1e9
+_MOST_BYTES: Final = 4_000_000
+"""Of a profile's file; a calibration has 0.2 MB."""
 _COUNTS: Final = ("cores.value", "channel_group", "depth_group", "pointer_bytes")
 _MAY_BE_0: Final = (
     *("clock_mhz.value", "memory_mb.value", "bandwidth_gb_per_s.value"),  # where a machine does not tell
@@ -144,7 +146,11 @@ def load_profile(name: str) -> Profile:
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         try:
-            return parse_profile(path.read_text("utf-8"), name=path.stem, where=name)
+            with path.open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise UsageError(f"--device {name} has more than {_MOST_BYTES:,} bytes; this is no profile")
+            return parse_profile(content.decode("utf-8"), name=path.stem, where=name)
         except OSError as error:
             raise UsageError(f"--device {name} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -164,10 +170,20 @@ def parse_profile(text: str, *, name: str, where: str) -> Profile:
         raise UsageError(f"{where} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise UsageError(f"{where}: {error}") from error
+    except (RecursionError, ValueError) as error:  # tables in tables by the thousand, numbers of thousands of digits
+        raise UsageError(f"{where}: nested too deeply or with a number too long; this is no profile") from error
     missing = {"float32", "int8", "uint8"} - set(profile.xnnpack) | {"float32", "int8", "uint8"} - set(profile.plain)
     if missing:
         raise UsageError(f"{where}: xnnpack and plain need a table each for {', '.join(sorted(missing))}")
     _refuse_impossible({key: value for key, value in values.items() if key != "calibration"}, where, "")
+    for key, factors in (("interval", profile.interval), ("edgetpu", profile.edgetpu)):
+        if factors is not None and not factors.low <= 1.0 <= factors.high:
+            raise UsageError(
+                f"{where}: {key} has low {factors.low:g} and high {factors.high:g}, factors of the prediction: "
+                "low is at most 1 and high at least 1"
+            )
+    if profile.parallel_share.value > 1.0:
+        raise UsageError(f"{where}: parallel_share.value is {profile.parallel_share.value:g}; it must be 0 to 1")
     return profile
 
 

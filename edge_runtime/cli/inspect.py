@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from edge_runtime.analysis.boards import THIS
+from edge_runtime.analysis.compared import compare
 from edge_runtime.analysis.document import document
 from edge_runtime.analysis.inspection import Inspection, boards_that_fit, inspect_model
 from edge_runtime.analysis.profile import Profile, load_profile, profile_names
-from edge_runtime.cli.inspect_text import comparison, comparison_rows, table
+from edge_runtime.cli.inspect_text import comparison, table
 from edge_runtime.errors import UsageError
 
 DESCRIPTION = "Operators, memory, predicted latency, Edge TPU mapping and verdict of a model, which is not run."
@@ -122,7 +123,7 @@ def _write(path: Path, page: str, *, flag: str) -> None:
 def _compare(args: argparse.Namespace) -> int:
     found = [_inspect(args, _file(path)) for path in args.compare]
     results = [document(one) for one in found]
-    rows = comparison_rows(results)
+    rows = compare(*results)
     if args.html:
         from edge_runtime.analysis.page import render_comparison
 

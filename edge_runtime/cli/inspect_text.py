@@ -3,16 +3,22 @@
 from math import inf
 from typing import Any, Final
 
+from edge_runtime.analysis.compared import Row
 from edge_runtime.analysis.document import verdicts
+from edge_runtime.sinks.answer import printable
 
 _WITH_EDGE_TPU: Final = "  with Edge TPU"
+_LONGEST: Final = 1000
+_WIDEST: Final = 40
+"""Of an operator's name in the table: a custom one may have any length."""
 
 
 def table(result: dict[str, Any]) -> str:
     """Return an inspection's document as text: the layers first, the summary where the eye ends."""
+    result = printable_values(result)
     alone = len(result["devices"]) == 1
     timed = alone and not result["edgetpu"]["compiled"]
-    lines = [*_layers(result["layers"], timed=timed), "", *_summary(result), "", *_devices(result["devices"])]
+    lines = [*_layers(result["layers"], timed=timed), *_summary(result), "", *_devices(result["devices"])]
     lines += [f"verdict    {text}" for _, text in verdicts(result)]
     if alone:
         lines += _advice(result["devices"][0])
@@ -23,24 +29,37 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def printable_values(value: Any) -> Any:
+    """Return a document in which no name moves a terminal's cursor or fills its screen: a model says what it likes."""
+    if isinstance(value, str):
+        shown = printable(value)
+        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    if isinstance(value, dict):
+        return {printable_values(key): printable_values(one) for key, one in value.items()}
+    return [printable_values(one) for one in value] if isinstance(value, list) else value
+
+
 def _layers(layers: list[dict[str, Any]], *, timed: bool) -> list[str]:
     """Return a line for every layer; ``timed`` adds the time on the one device that was asked for."""
-    with_time = timed and bool(layers) and layers[0]["predicted_ms"] is not None
-    width = max((len(layer["operator"]) for layer in layers), default=8)
+    if not layers:
+        return []
+    with_time = timed and any(layer["predicted_ms"] is not None for layer in layers)
+    width = min(max(8, *(len(layer["operator"]) for layer in layers)), _WIDEST)
     head = f"{'#':>4}  {'operator':{width}}  {'output':20}  {'MACs':>9}  {'weights':>9}  {'moved':>9}"
     lines = [head + ("      ms" if with_time else "")]
     for layer in layers:
         shape = "x".join(str(size) for size in layer["output"] or [])
-        line = f"{layer['index']:>4}  {layer['operator']:{width}}  {shape:20}  {_count(layer['macs']):>9}"
+        line = f"{layer['index']:>4}  {layer['operator'][:width]:{width}}  {shape:20}  {_count(layer['macs']):>9}"
         line += f"  {_count(layer['parameters']):>9}  {_size(layer['moved_bytes']):>9}"
-        lines.append(line + (f"  {layer['predicted_ms']:6.3f}" if with_time else "") + _marks(layer))
-    return lines
+        ms = "" if layer["predicted_ms"] is None else format(layer["predicted_ms"], ".3f")
+        lines.append((line + (f"  {ms:>6}" if with_time else "") + _marks(layer)).rstrip())
+    return [*lines, ""]
 
 
 def _marks(layer: dict[str, Any]) -> str:
     if layer["runs"]:
         return "  runs graphs " + " and ".join(str(number) for number in layer["runs"])
-    return "" if layer["xnnpack"] else "  plain kernel"
+    return {"plain": "  plain kernel", "none": "  no kernel", "Edge TPU": "  Edge TPU"}.get(layer["kernel"], "")
 
 
 def _summary(result: dict[str, Any]) -> list[str]:
@@ -51,7 +70,7 @@ def _summary(result: dict[str, Any]) -> list[str]:
     lines += [f"input      {_describe(tensor)}" for tensor in model["inputs"]]
     lines += [f"output     {_describe(tensor)}" for tensor in model["outputs"]]
     lines += [f"used as    {line}" for line in _use(result["use"])]
-    lines.append(f"operators  {totals['operators']}: {kinds}")
+    lines.append(f"operators  {totals['operators']}: {kinds}" if kinds else "operators  none")
     lines.append(
         f"cost       {_count(totals['macs'])} MACs, {_count(totals['parameters'])} parameters, "
         f"weights {_size(totals['weight_bytes'])}, {_size(totals['moved_bytes'])} moved"
@@ -182,35 +201,27 @@ def _advice(device: dict[str, Any]) -> list[str]:
     return lines if len(lines) > 1 else []
 
 
-Row = tuple[str, float, float]
-"""What is compared, of A and of B."""
-
-
-def comparison_rows(results: list[dict[str, Any]]) -> list[Row]:
-    """Return what is worth comparing of the documents of two models; sizes in bytes, times in ms."""
-    first, second = results
-    totals, memory = ("operators", "macs", "parameters"), ("planned_arena_bytes", "plain_total_bytes", "total_bytes")
-    names = ("arena without XNNPACK, B", "memory without XNNPACK, B", "memory, B")
-    rows: list[Row] = [
-        ("MACs" if key == "macs" else key, first["totals"][key], second["totals"][key]) for key in totals
-    ]
-    rows += [(name, first["memory"][key], second["memory"][key]) for name, key in zip(names, memory, strict=True)]
-    rows.append(("file, B", first["model"]["size_bytes"], second["model"]["size_bytes"]))
-    rows.append(("operators on an Edge TPU", first["edgetpu"]["operators"], second["edgetpu"]["operators"]))
-    for one, other in zip(first["devices"], second["devices"], strict=True):
-        if not one["latency_unknown"] and not other["latency_unknown"]:
-            rows.append((f"{one['device']}, ms", one["latency_ms"]["predicted"], other["latency_ms"]["predicted"]))
-    return rows
-
-
 def comparison(results: list[dict[str, Any]], rows: list[Row]) -> list[str]:
-    """Return the lines that compare two models."""
+    """Return the lines that compare the documents of two models, ``rows`` from ``compare``."""
+    results = [printable_values(result) for result in results]
     lines = [f"A  {results[0]['model']['path']}", f"B  {results[1]['model']['path']}", ""]
-    lines.append(f"{'':25}  {'A':>12}  {'B':>12}  {'B / A':>7}")
-    for name, before, after in rows:
-        ratio = f"{after / before:7.2f}" if before else "      -"
-        lines.append(f"{name:25}  {_count(before):>12}  {_count(after):>12}  {ratio}")
+    width = max(len(row.title) for row in rows)
+    lines.append(f"{'':{width}}  {'A':>12}  {'B':>12}  {'B / A':>7}")
+    for row in rows:
+        shown = "-" if row.ratio is None else f"{row.ratio:.2f}"
+        before, after = (_value(value, row.unit) for value in (row.before, row.after))
+        lines.append(f"{row.title:{width}}  {before:>12}  {after:>12}  {shown:>7}")
+    for letter, result in zip("AB", results, strict=True):
+        reasons = dict.fromkeys(device["latency_unknown"] for device in result["devices"] if device["latency_unknown"])
+        lines += [f"unknown    {letter}: {reason}" for reason in reasons]
+        lines += [f"verdict    {letter}: {text}" for _, text in verdicts(result)]
     return lines
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "?"
+    return _size(value) if unit == "B" else f"{_count(value)} {unit}".rstrip()
 
 
 def _count(value: float) -> str:

@@ -25,6 +25,9 @@ model = keras.Sequential([
 ])
 model.save(sys.argv[1] + "/net.keras")
 open(sys.argv[1] + "/net.json", "w").write(model.to_json())
+x = keras.Input((None, None, 3))
+model = keras.Model(x, layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, padding="same")(x)))
+open(sys.argv[1] + "/open.json", "w").write(model.to_json())
 """
 # By hand: 16 x 16 x 8 results of 27 products, 8 x 8 x 16 of 72, 5 of 16; the same plus a bias each are parameters.
 MACS = 16 * 16 * 8 * 27 + 8 * 8 * 16 * 72 + 5 * 16
@@ -66,6 +69,17 @@ def test_an_architecture_without_weights_is_estimated_without_being_asked_anythi
     assert result["estimate"]["quantize"] == "int8"
     (device,) = result["devices"]
     assert 0 < device["latency_ms"]["low"] < device["latency_ms"]["predicted"] < device["latency_ms"]["high"]
+
+
+def test_a_network_of_open_size_is_estimated_for_the_size_that_is_given(estimate: Estimate, untrained: Path) -> None:
+    status, _, err = estimate(untrained / "open.json")
+    assert status == 2
+    assert "--input-shape 1,HEIGHT,WIDTH,3" in err
+    status, result, err = estimate(untrained / "open.json", "--input-shape", "1,64,48,3")
+    assert status == 0, err
+    assert result["totals"]["macs"] == 64 * 48 * 8 * 27
+    status, _, err = estimate(untrained / "open.json", "--input-shape", "x:1,64,48,3")
+    assert (status, "give its sizes alone" in err) == (2, True)
 
 
 def test_what_does_not_fit_ends_with_status_3(estimate: Estimate, untrained: Path) -> None:

@@ -217,6 +217,10 @@ WHOLE = (Path(__file__).parents[2] / "device_configs/profiles/pi-4b-64.toml").re
         (re.sub(r"gmacs_per_s = [\d.]+", "gmacs_per_s = nan", WHOLE, count=1), "gmacs_per_s"),
         (re.sub(r"gmacs_per_s = [\d.]+", "gmacs_per_s = 0.0", WHOLE, count=1), "gmacs_per_s"),
         (re.sub(r'basis = "\w+"', 'basis = "guessed"', WHOLE, count=1), "basis|guessed|Invalid enum"),
+        (re.sub(r"low = [\d.]+", "low = 5.0", WHOLE, count=1), "interval has low 5"),
+        (WHOLE.replace("parallel_share = { value = 0.93", "parallel_share = { value = 9"), "parallel_share.value is 9"),
+        ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("a = " + "9" * 5000, "a number too long"),
     ],
 )
 def test_a_wrong_profile_is_refused_by_key(text: str, message: str) -> None:
@@ -229,6 +233,13 @@ def test_a_profile_that_does_not_exist_names_those_that_do() -> None:
         load_profile("toaster")
     with pytest.raises(UsageError, match="cannot be read"):
         load_profile("/nowhere/at/all.toml")
+
+
+def test_a_file_that_is_far_too_large_for_a_profile_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.toml"
+    path.write_bytes(b"a=[" + b"1," * 2_500_000 + b"]")
+    with pytest.raises(UsageError, match="this is no profile"):
+        load_profile(str(path))
 
 
 def test_a_quantised_classifier_maps_to_the_edge_tpu_and_takes_about_what_was_published(v1: dict[str, Graph]) -> None:

@@ -301,6 +301,65 @@ def test_two_models_are_compared(capsys: pytest.CaptureFixture[str], model: Path
     assert [Path(one["model"]["path"]).name for one in both] == ["narrow.tflite", "wide.tflite"]
 
 
+def test_a_comparison_gives_both_verdicts_and_why_a_time_is_missing(
+    capsys: pytest.CaptureFixture[str], model: Path, reference: Path, tmp_path: Path
+) -> None:
+    foreign, page = reference / "models/refused/model_invoking_error.tflite", tmp_path / "both.html"
+    flags = ("--device", "pi-zero-2-w", "--fps", "100000", "--html", page)
+    status, out, _ = inspect(capsys, "--compare", model, foreign, *flags)
+    assert status == 3
+    assert "verdict    A: time: does not fit, up to " in out
+    assert "verdict    B: time: tight, no time is predicted" in out
+    assert "unknown    B: interpreters know no fake-op-double" in out
+    assert re.search(r"^pi-zero-2-w +[\d.]+ ms +\? +-$", out, re.MULTILINE)
+    text = page.read_text("utf-8")
+    assert text.count("does not fit, up to") == 1
+    assert "No time is predicted: interpreters know no fake-op-double" in text
+
+
+def test_a_comparison_has_the_time_with_an_edge_tpu(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
+    first, second = (next((reference / "models").rglob(name)) for name in ("mobilenet_v1_0.75*", "mobilenet_v2*"))
+    _, out, _ = inspect(capsys, "--compare", first, second, "--device", "coral-usb")
+    assert re.search(r"^coral-usb with Edge TPU +[\d.]+ ms +[\d.]+ ms +[\d.]+$", out, re.MULTILINE)
+
+
+def test_what_a_model_says_of_itself_moves_no_cursor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    built = ModelBuilder()
+    fed = built.tensor([1, 32, 32, 3])
+    last = built.op("CUSTOM", [built.conv(fed, 8)], [1, 32, 32, 8])
+    built.model.operatorCodes[-1].customCode = b"\x1b[2J\n" + b"long" * 99
+    for tensor in built.graph.tensors:
+        tensor.name = b"\x1b[31mred\r\n"
+    path = tmp_path / "hostile.tflite"
+    path.write_bytes(built.bytes([fed], [last]))
+    for words in ((path, "--device", "pi-5"), ("--compare", path, path)):
+        _, out, _ = inspect(capsys, *words)
+        assert out.replace("\n", "").isprintable()
+    layers = inspect(capsys, path, "--device", "pi-5")[1].split("\n\n")[0].splitlines()
+    assert len(layers) == 3
+    assert max(map(len, layers)) <= 120
+    assert layers[2].endswith("no kernel")
+
+
+def test_an_operator_that_a_chip_runs_is_no_plain_kernel(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
+    (path,) = (reference / "models").rglob("mobilenet_v1_0.25_128_quant_edgetpu.tflite")
+    result = inspect_json(capsys, path, "--device", "coral-usb")
+    assert [(layer["kernel"], layer["predicted_ms"]) for layer in result["layers"]] == [("Edge TPU", None)]
+    assert result["xnnpack"]["left"] == []
+    assert inspect(capsys, path)[1].splitlines()[1].endswith("Edge TPU")
+
+
+def test_less_than_a_microsecond_is_not_said_to_take_no_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    built = ModelBuilder()
+    fed = built.tensor([1, 1, 1, 4])
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(built.bytes([fed], [built.conv(fed, 2)]))
+    (device,) = inspect_json(capsys, path, "--device", "x86-64")["devices"]
+    assert 0 < device["latency_ms"]["low"] < device["latency_ms"]["predicted"] < 0.001
+
+
 def test_the_page_is_self_contained_and_escapes_what_the_model_says(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -346,6 +405,7 @@ def test_a_model_without_operators_has_a_page_too(capsys: pytest.CaptureFixture[
     path.write_bytes(built.bytes([fed], [fed]))
     assert inspect(capsys, path, "--html", page)[0] == 0
     assert "No tensors to place" in page.read_text("utf-8")
+    assert inspect(capsys, path)[1].startswith("model ")
 
 
 def test_a_page_that_cannot_be_written_is_wrong_usage(capsys: pytest.CaptureFixture[str], model: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.report.charts import errors
 from converters.rescue.ranges import (
     RANGE_METHODS,
     Observed,
@@ -13,6 +14,7 @@ from converters.rescue.ranges import (
     clipped_share,
     expected_error,
 )
+from converters.steps.quantizer import _Prepared
 
 
 def observed(values: np.ndarray) -> Observed:
@@ -77,3 +79,12 @@ def test_the_clipped_share_counts_both_sides() -> None:
 def test_the_expected_error_is_clipping_and_a_twelfth_of_a_step_squared() -> None:
     counts, centres = np.array([1, 3]), np.array([1.0, 5.0])
     assert expected_error(counts, centres, 0.0, 2.55, levels=255) == pytest.approx((1e-4 / 12 + 3 * 2.45**2) / 4)
+
+
+@pytest.mark.parametrize("low", [0.5, 1e-45, 3e4])
+def test_a_tensor_that_hardly_moves_has_a_histogram(low: float) -> None:
+    """An untrained network's activations are often neighbours in float32, with no 48 bins between them."""
+    neighbours = np.float32(low) + np.spacing(np.float32(low)) * np.arange(3, dtype=np.float32)
+    described = _Prepared(b"", {"x": observed(neighbours)}).described("x", (low, low))
+    assert sum(described.histogram) == 3
+    assert "<svg" in errors(neighbours[:1], neighbours[1:2])
