@@ -1,15 +1,19 @@
 """An inspection as one JSON-like document: what ``--json`` prints, and what text and page are made of."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge_runtime.analysis.cost import CONTROL, costs
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.inspection import Inspection, Prediction, foreign
 from edge_runtime.analysis.loops import alternatives, called_graphs, whole_costs
 from edge_runtime.analysis.prediction import Latency
+from edge_runtime.analysis.said import manifest, weight_schemes
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.model_file import EDGETPU_OPERATOR, ModelFile, Tensor
+from edge_runtime.sinks.answer import printable
+
+_LONGEST: Final = 1000
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -28,6 +32,8 @@ def document(found: Inspection) -> dict[str, Any]:
             "outputs": [_tensor(graph.tensors[index]) for index in model.outputs],
             "metadata": sorted(model.metadata),
             "files": sorted(model.associated_files),
+            "manifest": manifest(model),
+            "weights": weight_schemes(graph),
         },
         "use": _use(model),
         "operators": graph.operators(),
@@ -228,6 +234,33 @@ def _ends(low_ms: float, high_ms: float) -> dict[str, float]:
 def _ms(value: float) -> float:
     """Return a time to the microsecond; of less than ten of them to ten nanoseconds."""
     return round(value, 3 if value >= 0.01 else 5)
+
+
+def printable_values(value: Any) -> Any:
+    """Return a document in which no name moves a cursor or fills a screen: a model says what it likes."""
+    if isinstance(value, str):
+        shown = printable(value)
+        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    if isinstance(value, dict):
+        return {printable_values(key): printable_values(one) for key, one in value.items()}
+    return [printable_values(one) for one in value] if isinstance(value, list) else value
+
+
+def said(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a document's model says of itself, in lines with a title: weights, metadata, manifest."""
+    lines = []
+    if model["weights"]:
+        lines.append(("weights", ", ".join(f"{number} {scheme}" for scheme, number in model["weights"].items())))
+    if model["metadata"] or model["files"]:
+        files = f"; files {', '.join(model['files'])}" if model["files"] else ""
+        lines.append(("metadata", ", ".join(model["metadata"]) + files))
+    if kept := model["manifest"]:
+        parts = [" ".join(str(kept[key]) for key in ("name", "version") if kept.get(key)), kept.get("task")]
+        accuracy = {key: one for key, one in kept.get("accuracy", {}).items() if not isinstance(one, dict)}
+        parts += [f"{one}" if key == "metric" else f"{key} {one}" for key, one in accuracy.items()]
+        parts += [f"made {kept['provenance']['date']}"] if "date" in kept.get("provenance", {}) else []
+        lines.append(("manifest", f"{kept['found']}: {', '.join(filter(None, parts)) or 'says nothing of these'}"))
+    return lines
 
 
 def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:

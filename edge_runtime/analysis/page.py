@@ -9,9 +9,10 @@ from math import log2
 from typing import Any, Final
 
 from edge_runtime.analysis.compared import Row
-from edge_runtime.analysis.document import verdicts
+from edge_runtime.analysis.document import said, verdicts
 from edge_runtime.analysis.drawing import MOST_ROWS, board_picture, count, graph_picture, runs_on, timeline
 from edge_runtime.analysis.inspection import Inspection
+from edge_runtime.sinks.answer import printable
 
 _MOST_TABLE_ROWS: Final = 2000
 _TONES: Final = {"fits": "good", "tight": "tight", "does not fit": "warn"}
@@ -117,7 +118,8 @@ def _ratio_row(row: Row) -> str:
     figures = "".join(
         f'<td class="n">{"?" if value is None else count(value) + row.unit}' for value in (row.before, row.after)
     )
-    return f'<tr><td>{escape(row.title)}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
+    title = f'<td style="white-space:nowrap">{escape(row.title)}'
+    return f'<tr>{title}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
 
 
 def _page(title: str, parts: list[str]) -> str:
@@ -127,7 +129,8 @@ def _page(title: str, parts: list[str]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f"<style>{_STYLE}</style></head><body>",
     ]
-    return "\n".join([*head, *parts, "</body></html>"])
+    lines = "\n".join([*head, *parts, "</body></html>"]).split("\n")
+    return "\n".join(map(printable, lines))  # nothing that a model says turns the rest around
 
 
 def _name(result: dict[str, Any]) -> str:
@@ -154,6 +157,9 @@ def _head(result: dict[str, Any]) -> str:
     lines = [escape(model["path"]), *([f"sha256 {model['sha256'][:16]}"] if model["sha256"] else []), *shapes]
     if use["task"]:
         lines.append(f"task {escape(use['task'])}")
+    lines += [escape(f"{title} {text}") for title, text in said(model)]
+    kinds = ", ".join(f"{name} {number}" for name, number in result["operators"].items())
+    lines += [escape(f"operators {kinds}")] if kinds else []
     if use["error"]:
         lines.append(f'<span class="warn">{escape(use["error"])}</span>')
     return "".join(f"<p>{line}</p>" for line in lines)
@@ -161,7 +167,8 @@ def _head(result: dict[str, Any]) -> str:
 
 def _tensor(tensor: dict[str, Any]) -> str:
     shape = "×".join(str(size) for size in tensor["shape"])  # noqa: RUF001 - the sign of sizes
-    return escape(f"{tensor['name']} {shape} {tensor['type']}")
+    scale = "" if tensor["scale"] is None else f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+    return escape(f"{tensor['name']} {shape} {tensor['type']}{scale}")
 
 
 def _figures(result: dict[str, Any]) -> str:

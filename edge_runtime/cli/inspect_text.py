@@ -4,11 +4,9 @@ from math import inf
 from typing import Any, Final
 
 from edge_runtime.analysis.compared import Row
-from edge_runtime.analysis.document import verdicts
-from edge_runtime.sinks.answer import printable
+from edge_runtime.analysis.document import printable_values, said, verdicts
 
 _WITH_EDGE_TPU: Final = "  with Edge TPU"
-_LONGEST: Final = 1000
 _WIDEST: Final = 40
 """Of an operator's name in the table: a custom one may have any length."""
 
@@ -27,16 +25,6 @@ def table(result: dict[str, Any]) -> str:
     if result.get("boards_that_fit"):
         lines.append(f"advice     another board: {', '.join(result['boards_that_fit'])} would do")
     return "\n".join(lines) + "\n"
-
-
-def printable_values(value: Any) -> Any:
-    """Return a document in which no name moves a terminal's cursor or fills its screen: a model says what it likes."""
-    if isinstance(value, str):
-        shown = printable(value)
-        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
-    if isinstance(value, dict):
-        return {printable_values(key): printable_values(one) for key, one in value.items()}
-    return [printable_values(one) for one in value] if isinstance(value, list) else value
 
 
 def _layers(layers: list[dict[str, Any]], *, timed: bool) -> list[str]:
@@ -69,6 +57,7 @@ def _summary(result: dict[str, Any]) -> list[str]:
     lines = [f"model      {model['path']}, {_size(model['size_bytes'])}{digest}"]
     lines += [f"input      {_describe(tensor)}" for tensor in model["inputs"]]
     lines += [f"output     {_describe(tensor)}" for tensor in model["outputs"]]
+    lines += [f"{title:10} {text}" for title, text in said(model)]
     lines += [f"used as    {line}" for line in _use(result["use"])]
     lines.append(f"operators  {totals['operators']}: {kinds}" if kinds else "operators  none")
     lines.append(

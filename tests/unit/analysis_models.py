@@ -12,7 +12,7 @@ import numpy as np  # noqa: E402
 from edge_runtime.analysis.graph import Graph, build_graph  # noqa: E402
 from edge_runtime.model_file import parse_model  # noqa: E402
 
-TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 class ModelBuilder:

@@ -207,6 +207,41 @@ def test_a_second_entry_of_a_file_is_named_and_said_not_to_be_counted(
     )
 
 
+def test_the_manifest_and_how_weights_are_held_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = REPOSITORY / "edge_runtime/demo/digits.tflite"
+    model = inspect_json(capsys, path)["model"]
+    assert model["weights"] == {"int8 per channel with int8 activations": 5}
+    assert model["manifest"]["found"].endswith("digits.manifest.json")
+    assert (model["manifest"]["name"], model["manifest"]["labels"]) == ("digits", 11)
+    page = tmp_path / "digits.html"
+    status, out, _ = inspect(capsys, path, "--html", page)
+    assert status == 0
+    assert re.search(r"^manifest .*digits.manifest.json: digits 1, classify, top-1 .*, int8 0.9\d+", out, re.MULTILINE)
+    text = page.read_text("utf-8")
+    assert "scale 0.00392157, zero point 0" in text
+    assert "operators CONV_2D 4" in text
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(path.read_bytes())
+    assert inspect_json(capsys, alone)["model"]["manifest"] is None
+
+
+def test_weights_in_halves_and_of_dynamic_range_are_told_apart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    built = ModelBuilder("float32")
+    fed = built.tensor([1, 16])
+    halves = built.op("DEQUANTIZE", [built.weights([8, 16], "float16")], [8, 16])
+    first = built.op("FULLY_CONNECTED", [fed, halves, -1], [1, 8], schema.FullyConnectedOptionsT())
+    weights = built.weights([4, 8], "int8")
+    last = built.op("FULLY_CONNECTED", [first, weights, -1], [1, 4], schema.FullyConnectedOptionsT())
+    path = tmp_path / "net.tflite"
+    path.write_bytes(built.bytes([fed], [last]))
+    assert inspect_json(capsys, path)["model"]["weights"] == {
+        "float16 with float32 activations": 1,
+        "int8 with float32 activations": 1,
+    }
+
+
 @pytest.mark.parametrize("budget", [("--fps", "100000"), ("--memory-mb", "8")])
 def test_what_does_not_fit_ends_with_status_3(
     capsys: pytest.CaptureFixture[str], model: Path, budget: tuple[str, str]
@@ -329,12 +364,13 @@ def test_what_a_model_says_of_itself_moves_no_cursor(capsys: pytest.CaptureFixtu
     last = built.op("CUSTOM", [built.conv(fed, 8)], [1, 32, 32, 8])
     built.model.operatorCodes[-1].customCode = b"\x1b[2J\n" + b"long" * 99
     for tensor in built.graph.tensors:
-        tensor.name = b"\x1b[31mred\r\n"
-    path = tmp_path / "hostile.tflite"
+        tensor.name = "\x1b[31mred\r\n\u202edark".encode()
+    path, page = tmp_path / "hostile.tflite", tmp_path / "page.html"
     path.write_bytes(built.bytes([fed], [last]))
     for words in ((path, "--device", "pi-5"), ("--compare", path, path)):
-        _, out, _ = inspect(capsys, *words)
+        _, out, _ = inspect(capsys, *words, "--html", page)
         assert out.replace("\n", "").isprintable()
+        assert "\u202e" not in page.read_text("utf-8")
     layers = inspect(capsys, path, "--device", "pi-5")[1].split("\n\n")[0].splitlines()
     assert len(layers) == 3
     assert max(map(len, layers)) <= 120
