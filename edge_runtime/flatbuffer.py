@@ -7,10 +7,7 @@ tables are reached by an unsigned 32-bit distance forward.
 
 import struct
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from typing import Any, Literal
 
 from edge_runtime.errors import ModelError
 
@@ -125,11 +122,14 @@ class Table:
         start, count = self._vector(field, 1)
         return self.flat.data[start : start + count]
 
-    def array(self, field: int, dtype: DTypeLike) -> NDArray[Any]:
-        """Return a vector of numbers as a read-only array, not copied; empty where absent. Raises ModelError."""
-        item = np.dtype(dtype)
-        start, count = self._vector(field, item.itemsize)
-        return np.frombuffer(self.flat.data, item, count, start) if count else np.empty(0, item)
+    def numbers(self, field: int, kind: Literal["f", "q", "I"]) -> "memoryview[Any]":
+        """Return a vector of float32 (f), int64 (q) or uint32 (I), not copied; empty where absent. Raises ModelError.
+
+        Every machine this runs on is little endian, as the format is.
+        """
+        size = struct.calcsize(f"<{kind}")
+        start, count = self._vector(field, size)
+        return self.flat.data[start : start + size * count].cast(kind)
 
     def integers(self, field: int, limit: int) -> tuple[int, ...]:
         """Return a vector of int32 as a tuple. Raises ModelError, also for more than ``limit`` of them."""

@@ -143,14 +143,14 @@ def _process_units(table: Table) -> tuple[tuple[float, ...], tuple[float, ...], 
     for unit in table.tables(4, _LIMIT):
         options_type, options = unit.scalar(0, I8), unit.table(1)
         if options_type == _NORMALIZATION and options:
-            mean = tuple(float(value) for value in options.array(0, "<f4")[:_LIMIT])
-            std = tuple(float(value) for value in options.array(1, "<f4")[:_LIMIT])
+            mean = tuple(float(value) for value in options.numbers(0, "f")[:_LIMIT])
+            std = tuple(float(value) for value in options.numbers(1, "f")[:_LIMIT])
         calibrated = calibrated or options_type == _SCORE_CALIBRATION
     return mean, std, calibrated
 
 
 def _boxes(table: Table) -> Boxes:
-    index = tuple(int(value) for value in table.array(0, "<u4")[:4])
+    index = tuple(int(value) for value in table.numbers(0, "I")[:4])
     return Boxes(index, _BOX_TYPES.get(table.scalar(1, I8)), normalized=table.scalar(2, I8) == 0)
 
 

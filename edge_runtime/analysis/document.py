@@ -71,13 +71,13 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    quantized = tensor.scales.size > 0
+    quantized = len(tensor.scale_values) > 0
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
         "type": tensor.type.name,
-        "scale": float(tensor.scales[0]) if quantized else None,
-        "zero_point": int(tensor.zero_points[0]) if quantized and tensor.zero_points.size else None,
+        "scale": float(tensor.scale_values[0]) if quantized else None,
+        "zero_point": int(tensor.zero_point_values[0]) if quantized and tensor.zero_point_values else None,
     }
 
 

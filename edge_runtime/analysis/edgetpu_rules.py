@@ -10,8 +10,6 @@ TensorFlow 2.5, which read only the first.
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.model_file import Tensor
 
@@ -27,6 +25,8 @@ SUPPORTED: Final = frozenset(
 _8_BIT: Final = frozenset({"int8", "uint8"})
 _MOST_SOFTMAX: Final = 16_000
 _DEPTH_GROUP: Final = 4
+_CHUNK: Final = 65_536
+"""Bytes of a constant that are looked at together; axes, paddings and steps have fewer."""
 
 
 def obstacle(graph: Graph, node: Node, *, quantized: bool = True) -> str | None:
@@ -76,7 +76,7 @@ def _convolution(graph: Graph, node: Node) -> str | None:
 def _dense(graph: Graph, node: Node) -> str | None:
     reason = _weights(graph, node) or _one_row(graph, node)
     weights = graph.operand(node, 1)
-    if reason is None and weights is not None and weights.scales.size > 1:
+    if reason is None and weights is not None and len(weights.scale_values) > 1:
         return "has a scale for each row of its weights; only one for all maps"
     return reason
 
@@ -104,12 +104,14 @@ def _no_activation(graph: Graph, node: Node) -> str | None:
 
 def _concatenation(graph: Graph, node: Node) -> str | None:
     constants = [index for index in node.inputs if index >= 0 and graph.constant[index]]
-    zeros = all(
-        not np.any(np.frombuffer(graph.model.buffer(graph.tensors[index].buffer), np.uint8)) for index in constants
-    )
+    zeros = all(_all_zero(graph.model.buffer(graph.tensors[index].buffer)) for index in constants)
     if constants and (len(node.inputs) != 2 or not zeros):
         return "joins a constant that is no padding with zeros"
     return _no_activation(graph, node)
+
+
+def _all_zero(data: memoryview) -> bool:
+    return not any(bytes(data[at : at + _CHUNK]).strip(b"\0") for at in range(0, len(data), _CHUNK))
 
 
 def _numbers(graph: Graph, node: Node, operand: int) -> list[int] | None:
@@ -117,7 +119,11 @@ def _numbers(graph: Graph, node: Node, operand: int) -> list[int] | None:
     tensor = graph.operand(node, operand)
     if tensor is None or not graph.constant[tensor.index] or tensor.type.name not in {"int32", "int64"}:
         return None
-    return [int(value) for value in np.frombuffer(graph.model.buffer(tensor.buffer), tensor.type.dtype)]
+    size = tensor.type.bits // 8
+    data = graph.model.buffer(tensor.buffer)
+    if len(data) % size or len(data) > _CHUNK:
+        return None
+    return [int.from_bytes(data[at : at + size], "little", signed=True) for at in range(0, len(data), size)]
 
 
 def _reduction(graph: Graph, node: Node) -> str | None:

@@ -9,15 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-import numpy as np
-
 from edge_runtime.analysis.cost import CONTROL, Cost, costs
 from edge_runtime.analysis.graph import Graph, Node
 
 MOST_RUNS: Final = 2**31
 """A counter of 32 bits has no more."""
 _MOST_CONDITIONS: Final = 16
-_DTYPES: Final = {"int32": "<i4", "int64": "<i8", "bool": "<u1"}
+_WHOLE: Final = frozenset({"int32", "int64", "bool"})
 
 Runs = tuple[tuple[Graph, int], ...]
 """Graphs, and how often each runs."""
@@ -162,11 +160,10 @@ def _stored(graph: Graph, tensor: int) -> int | None:
     if tensor < 0 or not graph.constant[tensor]:
         return None
     found = graph.tensors[tensor]
-    dtype = _DTYPES.get(found.type.name)
     data = graph.model.buffer(found.buffer)
-    if dtype is None or found.elements != 1 or len(data) != np.dtype(dtype).itemsize:
+    if found.type.name not in _WHOLE or found.elements != 1 or 8 * len(data) != found.type.bits:
         return None
-    return int(np.frombuffer(data, dtype)[0])
+    return int.from_bytes(data, "little", signed=found.type.name != "bool")
 
 
 def _summed(every: Iterable[Cost]) -> Cost:

@@ -114,7 +114,7 @@ class _Sizes:
 def _interpreter_bytes(graph: Graph, parts: Delegation, *, called: bool) -> int:
     """Return what objects take, fitted: per operator, tensor, quantised channel, and once the interpreter's own."""
     nodes, tensors = len(graph.nodes), len(graph.tensors)
-    scales = sum(min(tensor.scales.size, tensor.elements) for tensor in graph.tensors)
+    scales = sum(min(len(tensor.scale_values), tensor.elements) for tensor in graph.tensors)
     kept = sum(_result_copies(graph, node) for node in graph.nodes)
     tables = sum(_LOOKED_UP_BYTES for node in graph.nodes if node.name in _LOOKED_UP)
     if parts.taken:
@@ -130,7 +130,7 @@ def _quantized_channels(graph: Graph, node: Node) -> int:
     result, weights = graph.result(node), graph.operand(node, 1)
     if result is None or weights is None or result.type.name == "float32" or not result.shape:
         return 0
-    per_channel = node.name == "FULLY_CONNECTED" and weights.scales.size > 1
+    per_channel = node.name == "FULLY_CONNECTED" and len(weights.scale_values) > 1
     return max(result.shape[-1], 0) if per_channel or node.name in {"CONV_2D", "DEPTHWISE_CONV_2D"} else 0
 
 

@@ -40,7 +40,7 @@ def _scheme(graph: Graph, node: Node, widened: dict[int, Node]) -> str | None:
     weights = max((one for one in stored if len(one.shape) > 1), key=lambda one: one.size_bytes, default=None)
     if weights is None or fed is None:
         return None
-    kind = weights.type.name + (" per channel" if weights.scales.size > 1 else "")
+    kind = weights.type.name + (" per channel" if len(weights.scale_values) > 1 else "")
     return kind if kind == fed.type.name == "float32" else f"{kind} with {fed.type.name} activations"
 
 

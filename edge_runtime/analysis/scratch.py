@@ -55,7 +55,7 @@ def _conv_2d(graph: Graph, node: Node) -> list[Scratch]:
             Scratch("scaling_factors", 4 * rows),
             Scratch("accumulators", 4 * result.elements),
         ]
-        if weights.scales.size > 1:
+        if len(weights.scale_values) > 1:
             parts += [Scratch("input_offsets", 4 * rows), Scratch("row_sums", 4 * weights.shape[0], persistent=True)]
     return parts
 

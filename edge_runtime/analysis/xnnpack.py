@@ -179,22 +179,20 @@ def _keeps_sign(graph: Graph, node: Node) -> bool:
 def _scales_alike(graph: Graph, node: Node) -> bool:
     """Tell whether the scales of both inputs are within 2^-10 and 2^8 of the output's."""
     result = graph.result(node)
-    if result is None or result.type.name not in _8_BIT or not result.scales.size:
+    if result is None or result.type.name not in _8_BIT or not result.scale_values:
         return True
-    operands = [graph.operand(node, number) for number in (0, 1)]
+    operands, scale = [graph.operand(node, number) for number in (0, 1)], result.scale_values[0]
     return all(
-        2**-10 * result.scales[0] <= operand.scales[0] < 2**8 * result.scales[0]
+        2**-10 * scale <= operand.scale_values[0] < 2**8 * scale
         for operand in operands
-        if operand is not None and operand.scales.size
+        if operand is not None and operand.scale_values
     )
 
 
 def _is_centred(graph: Graph, node: Node) -> bool:
     """Tell whether the second operand of an 8-bit product has the zero point 0 (seen with ai-edge-litert 2.3.0)."""
     right = graph.operand(node, 1)
-    if right is None or right.type.name not in _8_BIT or not right.zero_points.size:
-        return True
-    return bool((right.zero_points == 0).all())
+    return right is None or right.type.name not in _8_BIT or not any(right.zero_point_values)
 
 
 _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {

@@ -461,6 +461,18 @@ def test_the_interpreter_is_not_loaded(model: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_graph_its_costs_and_where_it_runs_need_no_numpy(model: Path) -> None:
+    program = (
+        "import sys; sys.modules['numpy'] = None; from pathlib import Path;"
+        "from edge_runtime.analysis import cost, edgetpu_rules, graph, loops, xnnpack;"
+        "found = graph.read_graph(Path(sys.argv[1])); print(sum(one.macs for one in cost.costs(found)));"
+        "assert xnnpack.delegation(found).taken; [edgetpu_rules.obstacle(found, node) for node in found.nodes]"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, model], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 1_000_000
+
+
 def test_every_reference_model_is_read(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
     paths = sorted((reference / "models").rglob("*.tflite"))
     assert paths
