@@ -1,10 +1,10 @@
 """The memory a model is predicted to take beside what it takes: growth of ``Anonymous`` in a fresh process.
 
-    .venv/bin/python scripts/benchmarks/model_memory.py MODEL.tflite|FOLDER... [--runs 3] [--markdown]
+    .venv/bin/python scripts/benchmarks/model_memory.py MODEL.tflite|FOLDER... [--markdown]
 
 Each model runs three times in a process of its own, with XNNPACK and without, one thread, its input written; the
-median of ``--runs`` processes counts. A row is wrong (``!``) beyond 5 % and 100 kB without XNNPACK, beyond 10 % and
-100 kB with it. Status 1 when one is.
+median of seven heaps counts (``memory_growth.py``). A row is wrong (``!``) beyond 5 % and 100 kB without XNNPACK,
+beyond 10 % and 100 kB with it. Status 1 when one is. The tests of the estimate measure and judge with ``row``.
 """
 
 import argparse
@@ -46,43 +46,27 @@ class Row:
         return abs(self.predicted - self.measured) > max(ALLOWED_BYTES, ALLOWED_SHARE[self.kernels] * self.measured)
 
 
-def measure(path: Path, kernels: str, *, runs: int) -> int:
+def measure(path: Path, kernels: str) -> int:
     """Return the median growth in bytes. Raises RuntimeError when the model does not run."""
-    grown = []
-    for _ in range(runs):
-        ran = subprocess.run(
-            [sys.executable, str(GROWTH), str(path), kernels],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        found = re.search(r"growth (-?\d+)", ran.stdout)
-        if found is None:
-            raise RuntimeError((ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1])
-        grown.append(int(found[1]))
-    return int(statistics.median(grown))
+    words = [sys.executable, str(GROWTH), str(path), kernels]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode:
+        raise RuntimeError((ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1])
+    return int(statistics.median(int(found) for found in re.findall(r"growth (-?\d+)", ran.stdout)))
 
 
-def rows(path: Path, *, runs: int) -> list[Row]:
+def row(path: Path, kernels: str) -> Row:
+    """Measure and predict a model. Raises RuntimeError when it does not run, ModelError when it cannot be read."""
     graph = read_graph(path)
     if any(node.name == EDGETPU_OPERATOR for node in graph.nodes):
         raise RuntimeError("compiled for an Edge TPU")
-    return [
-        Row(
-            path.name.removesuffix(".tflite"),
-            kernels,
-            measure(path, kernels, runs=runs),
-            estimate_memory(graph, xnnpack=kernels == "xnnpack", int8_lanes=INT8_LANES).total_bytes,
-        )
-        for kernels in ("plain", "xnnpack")
-    ]
+    predicted = estimate_memory(graph, xnnpack=kernels == "xnnpack", int8_lanes=INT8_LANES).total_bytes
+    return Row(path.name.removesuffix(".tflite"), kernels, measure(path, kernels), predicted)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
     paths = [
@@ -91,17 +75,17 @@ def main() -> int:
     wrong = count = 0
     for path in paths:
         try:
-            both = rows(path, runs=arguments.runs)
+            both = [row(path, kernels) for kernels in ALLOWED_SHARE]
         except (RuntimeError, ModelError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             continue
         parts = []
-        for row in both:
-            wrong, count = wrong + row.wrong, count + 1
-            mark = "!" if row.wrong else " "
-            off = f"{100 * row.off:+.1f} %{mark}({(row.predicted - row.measured) / 1e3:+.0f} kB)"
+        for one in both:
+            wrong, count = wrong + one.wrong, count + 1
+            mark = "!" if one.wrong else " "
+            off = f"{100 * one.off:+.1f} %{mark}({(one.predicted - one.measured) / 1e3:+.0f} kB)"
             parts.append(
-                f"{row.measured / 1e6:.2f} MB | {off}" if arguments.markdown else f"{row.measured:>11,} {off:>22}"
+                f"{one.measured / 1e6:.2f} MB | {off}" if arguments.markdown else f"{one.measured:>11,} {off:>22}"
             )
         joined = " | ".join(parts)
         print(f"| {both[0].name} | {joined} |" if arguments.markdown else f"{both[0].name:42} {joined}", flush=True)

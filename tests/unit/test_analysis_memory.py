@@ -1,10 +1,7 @@
 """The arena's plan, XNNPACK's share and the whole memory, against calculations by hand and real interpreters."""
 
-import re
-import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -13,12 +10,13 @@ from analysis_models import ModelBuilder, mobilenet_v1, schema
 from edge_runtime.analysis import arena
 from edge_runtime.analysis.arena import plan_arena, plan_workspace
 from edge_runtime.analysis.graph import read_graph
-from edge_runtime.analysis.memory import estimate_memory
 from edge_runtime.analysis.scratch import scratch
 from edge_runtime.analysis.xnnpack import delegation
 from edge_runtime.errors import ModelError
 
-GROWTH = Path(__file__).parents[2] / "scripts/benchmarks/memory_growth.py"
+sys.path.append(str(Path(__file__).parents[2] / "scripts/benchmarks"))
+from model_memory import row as measured_row
+
 MODELS = [
     "audio/yamnet_audio_classifier_with_metadata",
     "classify/mobilenet_v1_0.25_128_quant",
@@ -224,25 +222,8 @@ def test_mobilenet_v2_has_the_arena_that_the_interpreter_plans(reference: Path) 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("kernels", ["plain", "xnnpack"])
 def test_the_memory_of_a_model_is_what_the_interpreter_takes(reference: Path, name: str, kernels: str) -> None:
-    path = reference / "models" / f"{name}.tflite"
-    lanes = 64 if "amx_int8" in Path("/proc/cpuinfo").read_text() else 16
-    estimated = estimate_memory(read_graph(path), xnnpack=kernels == "xnnpack", int8_lanes=lanes).total_bytes
-    share = 0.05 if kernels == "plain" else 0.10
-    measured = growth(path, kernels)
-    if abs(estimated - measured) > max(100_000, measured * share):
-        # Now and then a process keeps a block more: the published figures are medians of three.
-        measured = median((measured, growth(path, kernels), growth(path, kernels)))
-    assert abs(estimated - measured) <= max(100_000, measured * share), f"{estimated} for {measured}"
-
-
-def growth(path: Path, kernels: str) -> int:
-    """Return the bytes by which a process grows that loads a model and runs it."""
-    words = [sys.executable, str(GROWTH), str(path), kernels]
-    grown = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    found = re.search(r"growth (\d+)", grown.stdout)
-    if found is None:
-        pytest.fail(grown.stderr)
-    return int(found[1])
+    row = measured_row(reference / "models" / f"{name}.tflite", kernels)
+    assert not row.wrong, row
 
 
 @pytest.mark.parametrize("name", MODELS)
