@@ -6,13 +6,13 @@ element-wise ones write over an input of their size that nobody else reads. XNNP
 is written between its own.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
-from edge_runtime.analysis.xnnpack import Delegation, fused_away, is_hybrid
+from edge_runtime.analysis.look_ups import looked_up_chains
+from edge_runtime.analysis.xnnpack import Delegation, is_hybrid
 
 ALIGNMENT: Final = 64
 FOREVER: Final = 2**31
@@ -137,7 +137,7 @@ def inside(graph: Graph, delegation: Delegation) -> list[Need]:
         for need in needs:
             if need.tensor == source:
                 need.last = max(need.last, until)
-    needs = _looked_up(graph, delegation, needs)
+    needs = _without_chains(graph, delegation, needs)
     held = {need.tensor for need in outside(graph, needs, delegation)}
     kept = [need for need in needs if need.tensor not in held]
     return [*_quantized_first(graph, delegation, _in_place(graph, delegation, kept))]
@@ -146,16 +146,33 @@ def inside(graph: Graph, delegation: Delegation) -> list[Need]:
 def _in_place(graph: Graph, delegation: Delegation, needs: list[Need]) -> list[Need]:
     """Return the needs where operators of one input write over it when they are its last reader (``src/runtime.c``)."""
     held = {need.tensor: need for need in needs}
-    for node in graph.nodes:
-        if node.name not in _UNARY or delegation.segment[node.index] is None or not node.inputs or not node.outputs:
+    steps = {node.index: (node, node) for node in graph.nodes if node.name in _UNARY and node.inputs and node.outputs}
+    steps |= {chain[-1].index: (chain[0], chain[-1]) for chain in looked_up_chains(graph, delegation.segment)}
+    for number, (begin, end) in sorted(steps.items()):
+        fed, made = held.get(begin.inputs[0]), held.get(end.outputs[0])
+        if delegation.segment[number] is None or fed is None or made is None or fed is made:
             continue
-        fed, made = held.get(node.inputs[0]), held.get(node.outputs[0])
-        if fed is None or made is None or fed is made:
-            continue
-        if fed.last == node.index and fed.size_bytes == made.size_bytes:
+        if fed.last == number and fed.size_bytes == made.size_bytes:
             fed.last = made.last
-            held[node.outputs[0]] = fed
+            held[end.outputs[0]] = fed
     return list(dict.fromkeys(held.values()))
+
+
+def _without_chains(graph: Graph, delegation: Delegation, needs: list[Need]) -> list[Need]:
+    """Return the needs where a chain that is one look-up writes nothing but its end, and reads its beginning there."""
+    for chain in looked_up_chains(graph, delegation.segment):
+        between = {node.outputs[0] for node in chain[:-1]}
+        source, end = chain[0].inputs[0], chain[-1]
+        kept = []
+        for need in needs:
+            if need.tensor == source:
+                need.last = max(need.last, end.index)
+            if need.tensor not in between:
+                kept.append(need)
+            elif need.last > end.index:  # the interpreter would put the end where something between is
+                kept.append(Need(need.name, need.size_bytes, end.index, need.last, end.outputs[0]))
+        needs = kept
+    return needs
 
 
 def _quantized_first(graph: Graph, delegation: Delegation, needs: list[Need]) -> Iterator[Need]:
@@ -194,32 +211,6 @@ def _joined_paddings(graph: Graph, delegation: Delegation) -> dict[int, tuple[in
         if after[0].name in {"CONV_2D", "DEPTHWISE_CONV_2D"} and after[0].options.padding == "valid":
             joined[result.index] = (fed.index, after[0].index)
     return joined
-
-
-def _looked_up(graph: Graph, delegation: Delegation, needs: list[Need]) -> list[Need]:
-    """Return the needs where x times LOGISTIC(x) is one look-up of XNNPACK's: between them nothing is written.
-
-    That is unless others read what is between. The product is written over x where nobody else reads that (seen:
-    EfficientNet-B0 in int8 takes so much less).
-    """
-    read = Counter(index for node in graph.nodes for index in node.inputs)
-    made_by = {index: node for node in graph.nodes for index in node.outputs}
-    for number in fused_away(graph, delegation):
-        node = graph.nodes[number]
-        gates = [index for index in node.inputs if index in made_by and made_by[index].name == "LOGISTIC"]
-        if len(gates) != 1 or read[gates[0]] != 1:
-            continue
-        source = next(index for index in node.inputs if index != gates[0])
-        # The interpreter would put the product where the gate is.
-        made = [need for need in needs if need.tensor in {gates[0], node.outputs[0]} and need.last > number]
-        over = [need for need in needs if need.tensor == source and read[source] == len(node.inputs)]
-        needs = [need for need in needs if need.tensor not in {gates[0], node.outputs[0]}]
-        for need in made:
-            if over:
-                over[0].last = max(over[0].last, need.last)
-            else:
-                needs.append(Need(need.name, need.size_bytes, number, need.last, node.outputs[0]))
-    return needs
 
 
 def aligned(size_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""What the interpreter's own matrix products take beside the arena: packed 8-bit sides, blocks of float products.
+"""What the interpreter's own kernels take beside the arena: packed sides and blocks of products, and other blocks.
 
 8-bit products go to ruy, which packs both sides into one block that only grows (``ruy/allocator.cc``): a product that
 does not fit adds what is missing, so the block may get larger than any product needs. Float products go to Eigen on
@@ -31,6 +31,7 @@ _STACK_LIMIT_BYTES: Final = 128 * 1024
 """Eigen takes smaller blocks from the stack."""
 _STACK_SEEN_BYTES: Final = 60_000
 """Of the stack, touched before."""
+_8_BIT: Final = frozenset({"int8", "uint8"})
 _ROW_STEP: Final = 8
 _COLUMN_STEP: Final = 4
 _L1_BYTES: Final = 48 * 1024
@@ -49,22 +50,26 @@ class Product:
 
 
 def packing_bytes(graph: Graph, nodes: Iterable[Node], *, arena_bytes: int = 0, objects_bytes: int = 0) -> int:
-    """Return the resident memory that the products of plain kernels leave behind after a few inferences.
+    """Return the resident memory that plain kernels leave behind on the heap after a few inferences.
 
     ``arena_bytes`` and ``objects_bytes`` are the interpreter's: a small arena lies in the same heap, and what of it
     was free after the last of its objects is filled first.
     """
-    products = [product for node in nodes for product in _products(graph, node)]
+    blocks: list[Product | int] = []
+    for node in nodes:
+        blocks += [*_products(graph, node), *_others(graph, node)]
     heap = Heap(threshold=_MMAP_THRESHOLD_BYTES, end=_TOP_BYTES - objects_bytes % _TOP_BYTES)
     heap.take(arena_bytes, written=0, aligned=True)
     ruy = _Ruy()
     stack = 0
-    for _ in range(_RUNS if products else 0):
-        for product in products:
-            if product.is_float:
-                stack = max(stack, _eigen(product, heap))
+    for _ in range(_RUNS if blocks else 0):
+        for block in blocks:
+            if isinstance(block, int):
+                heap.give_back(heap.take(block), block)
+            elif block.is_float:
+                stack = max(stack, _eigen(block, heap))
             else:
-                ruy.multiply(product, heap)
+                ruy.multiply(block, heap)
     return heap.resident_bytes + ruy.mapped_bytes + max(stack - _STACK_SEEN_BYTES, 0)
 
 
@@ -156,6 +161,17 @@ def _evened(size: int, most: int, step: int, *, less: int = 0) -> int:
     """Return the length of blocks of at most ``most`` such that the last is not much shorter."""
     rest = size % most
     return most if rest == 0 else most - step * ((most - less - rest) // (step * (size // most + 1)))
+
+
+def _others(graph: Graph, node: Node) -> Iterator[int]:
+    """Yield blocks that a kernel takes and gives back in every inference.
+
+    DEQUANTIZE has room for 4-bit values to be unpacked, whatever it is given (``kernels/dequantize.h``; measured: a
+    byte for each value).
+    """
+    fed = graph.operand(node, 0)
+    if node.name == "DEQUANTIZE" and fed is not None and fed.type.name in _8_BIT and not graph.constant[fed.index]:
+        yield max(fed.elements, 1)
 
 
 def _products(graph: Graph, node: Node) -> Iterator[Product]:

@@ -13,6 +13,7 @@ from math import prod
 from typing import Final, Literal
 
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.analysis.look_ups import looked_up_chains
 from edge_runtime.model_file import Tensor
 
 RuntimeName = Literal["litert", "tflite-runtime"]
@@ -128,22 +129,8 @@ def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
 
 
 def fused_away(graph: Graph, parts: Delegation) -> frozenset[int]:
-    """Return the operators that XNNPACK runs together with the one before them, so that they take no time.
-
-    Seen with ai-edge-litert 2.3.0: of x times LOGISTIC(x) with 8 bits it makes one table look-up.
-    """
-    made_by = {index: node for node in graph.nodes for index in node.outputs}
-    found = set()
-    for node in graph.nodes:
-        if node.name != "MUL" or parts.segment[node.index] is None or len(node.inputs) != 2:
-            continue
-        result = graph.result(node)
-        for fed, gate in (node.inputs, node.inputs[::-1]):
-            before = made_by.get(gate)
-            if before and before.name == "LOGISTIC" and before.inputs[:1] == (fed,) and result:
-                same_part = parts.segment[before.index] == parts.segment[node.index]
-                found |= {node.index} if same_part and result.type.name in _8_BIT else set()
-    return frozenset(found)
+    """Return the operators that XNNPACK runs together with the one before them, so that they take no time."""
+    return frozenset(node.index for chain in looked_up_chains(graph, parts.segment) for node in chain[1:])
 
 
 def is_hybrid(graph: Graph, node: Node) -> bool:
