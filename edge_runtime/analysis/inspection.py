@@ -138,7 +138,7 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
     used, operators = asked.threads or int(profile.cores.value), asked.operators
     known = operators.known(threads=used) if operators else None
     latency = predict_latency(graph, profile, threads=asked.threads, runtime=asked.runtime, known=known)
-    if (why := _not_seen(graph)) is not None:
+    if (why := unforeseeable(graph)) is not None:
         latency = replace(latency, low_ms=0.0, high_ms=inf, unknown=why)
     advice = [] if latency.unknown else advise(graph, latency, profile, mapping=asked.mapping)
     if asked.correction is not None and not latency.unknown:
@@ -159,7 +159,7 @@ def _predicted(graph: Graph, profile: Profile, asked: _Asked) -> Prediction:
     )
 
 
-def _not_seen(graph: Graph) -> str | None:
+def unforeseeable(graph: Graph) -> str | None:
     """Return why a model's work cannot be told from its file, or None."""
     if any(node.custom and node.name == EDGETPU_OPERATOR for node in graph.nodes):
         return "it is compiled for an Edge TPU, which hides its operators: inspect the model it was compiled from"

@@ -12,6 +12,7 @@ from typing import Any
 from edge_runtime.analysis.calibration.calibrate import machine_name
 from edge_runtime.analysis.calibration.pace import Pace
 from edge_runtime.analysis.graph import Graph, read_graph
+from edge_runtime.analysis.inspection import unforeseeable
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.layer_page import render_layers
 from edge_runtime.analysis.layers import GraphTime, LayerTime, time_layers, time_model
@@ -20,7 +21,7 @@ from edge_runtime.analysis.prediction import Latency, NodeLatency
 from edge_runtime.analysis.profile import THIS_DEVICE, Profile, load_profile
 from edge_runtime.bench import machine
 from edge_runtime.cli.bench_layers_text import table
-from edge_runtime.errors import StoreError, UsageError
+from edge_runtime.errors import EngineError, StoreError, UsageError
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.store.atomic import replace_file
 
@@ -63,7 +64,7 @@ def measure(
 ) -> tuple[dict[str, Any], list[LayerTime]]:
     """Return the shortest time of the whole and of every layer by itself, in ms. Raises EngineError, UsageError."""
     whole_s = seconds * WHOLE_SHARE / 2
-    before_ms = time_model(graph.model.data, threads=threads, seconds=whole_s)
+    before_ms = _whole_ms(graph, threads=threads, seconds=whole_s)
     layers = list(time_layers(graph, threads=threads, budget_s=seconds * (1 - WHOLE_SHARE)))
     after_ms = time_model(graph.model.data, threads=threads, seconds=whole_s)
     whole_ms = min(before_ms, after_ms)
@@ -81,6 +82,17 @@ def measure(
         "layers": _rows(layers, predicted.nodes if predicted else None),
     }
     return document, layers
+
+
+def _whole_ms(graph: Graph, *, threads: int, seconds: float) -> float:
+    """Time the model. Raises UsageError where it has no operators, EngineError with why where it does not run."""
+    if not graph.nodes:
+        raise UsageError(f"{graph.model.path} has no operators, so there is nothing to measure")
+    try:
+        return time_model(graph.model.data, threads=threads, seconds=seconds)
+    except EngineError as error:
+        reason = unforeseeable(graph) or str(error).rpartition(": ")[2]
+        raise EngineError(f"{graph.model.path} does not run here: {reason}") from error
 
 
 def _rows(layers: Sequence[LayerTime], predicted: Sequence[NodeLatency] | None) -> list[dict[str, Any]]:

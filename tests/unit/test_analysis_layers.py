@@ -208,3 +208,19 @@ def test_wrong_usage_of_layers_ends_with_status_2(
     path.write_bytes(built.bytes([0], [len(built.graph.tensors) - 1]))
     assert main(["bench", str(path), *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_model_that_does_not_run_here_says_why(
+    capsys: pytest.CaptureFixture[str], reference: Path, tmp_path: Path
+) -> None:
+    compiled = next((reference / "models/edgetpu").glob("*.tflite"))
+    assert main(["bench", str(compiled), "--layers"]) == 1
+    err = capsys.readouterr().err
+    assert "does not run here: it is compiled for an Edge TPU" in err
+    assert "inspect the model it was compiled from" in err
+    empty = ModelBuilder()
+    fed = empty.tensor([1, 4])
+    path = tmp_path / "empty.tflite"
+    path.write_bytes(empty.bytes([fed], [fed]))
+    assert main(["bench", str(path), "--layers"]) == 2
+    assert "has no operators, so there is nothing to measure" in capsys.readouterr().err
