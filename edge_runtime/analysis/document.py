@@ -273,7 +273,8 @@ def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
         for device in result["devices"]:
             boards.setdefault(device["verdict"], []).append(device["device"])
         order = ("fits", "tight", "does not fit")
-        return [(verdict, f"{verdict} on {', '.join(boards[verdict])}") for verdict in order if verdict in boards]
+        found = [(verdict, f"{verdict} on {', '.join(boards[verdict])}") for verdict in order if verdict in boards]
+        return [*found, *_memory_verdict(result)]
     device, budgets = result["devices"][0], result["budgets"]
     found = []
     if verdict := device["time_verdict"]:
@@ -283,7 +284,13 @@ def verdicts(result: dict[str, Any]) -> list[tuple[str, str]]:
         if high is None and verdict == "does not fit":
             took = f"over {timing['low']:.3g} of {budget}"
         found.append((verdict, f"time: {verdict}, {took}, for {budgets['fps']:g} a second"))
-    if verdict := device["memory_verdict"]:
-        program_mib = result["memory"]["process_bytes"] / 2**20
-        found.append((verdict, f"memory: {verdict}, about {program_mib:.0f} of {budgets['memory_mb']:g} MiB"))
-    return found
+    return [*found, *_memory_verdict(result)]
+
+
+def _memory_verdict(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the verdict on memory, which is the same on every device."""
+    verdict = result["devices"][0]["memory_verdict"] if result["devices"] else None
+    if not verdict:
+        return []
+    program_mib = result["memory"]["process_bytes"] / 2**20
+    return [(verdict, f"memory: {verdict}, about {program_mib:.0f} of {result['budgets']['memory_mb']:g} MiB")]

@@ -212,5 +212,5 @@ def _failed(url: str, error: Exception | None, *, have: int = 0, size_bytes: int
         # Boards without a battery-backed clock start in the past, where no certificate is valid yet.
         return DownloadError(f"the certificate of {host} is not accepted ({detail}): check this device's date and time")
     return DownloadError(
-        f"cannot reach {host} ({detail}): check the network, or copy the file here by hand and give it with --model"
+        f"cannot reach {host} ({detail}): check the network, or copy the file here by hand and give its path"
     )

@@ -90,6 +90,7 @@ def test_without_a_device_a_budget_is_judged_on_every_board(
     status, out, _ = inspect(capsys, model, "--memory-mb", "8")
     assert status == 3
     assert "verdict    does not fit on coral-dev-board" in out
+    assert re.search(r"^verdict    memory: does not fit, about \d+ of 8 MiB$", out, re.MULTILINE)
 
 
 def test_a_model_compiled_for_an_edge_tpu_has_no_time(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
