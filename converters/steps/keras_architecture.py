@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from converters.steps.keras_model import refuse_code
+from converters.steps.keras_model import reason_of, refuse_code
 from edge_runtime.errors import ModelError, UsageError
 
 
@@ -29,6 +29,5 @@ class Session:
             model = keras.models.model_from_json(text)
             model.save(output)
         except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelError(f"{source}: Keras does not build it: {reason}") from error
+            raise ModelError(f"{source}: Keras does not build it: {reason_of(error)}") from error
         return {}

@@ -93,9 +93,8 @@ class Session:
         try:
             model = keras.models.load_model(source, compile=False, safe_mode=True)
         except (ValueError, TypeError, OSError, KeyError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"{source}: Keras does not load it: {reason}; save it again, or export it to ONNX"
+                f"{source}: Keras does not load it: {reason_of(error)}; save it again, or export it to ONNX"
             ) from error
         shape = _single_shape([(tensor.shape, tensor.dtype) for tensor in model.inputs], input_shape)
         names = [getattr(tensor, "name", f"output_{n}") for n, tensor in enumerate(model.outputs)]
@@ -128,6 +127,11 @@ class Session:
         one = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, name=key)])
         self._run, self._kept, self._weights = call, loaded, signature.variables
         return one.get_concrete_function(), names
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what Keras did not like: it wraps an error in one for each level that it was building."""
+    return str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0]
 
 
 def _without_optimizer(source: str, copy: Path) -> str:

@@ -82,6 +82,21 @@ def test_a_network_of_open_size_is_estimated_for_the_size_that_is_given(estimate
     assert (status, "give its sizes alone" in err) == (2, True)
 
 
+def test_an_architecture_that_keras_does_not_build_says_what_is_wrong_in_it(
+    estimate: Estimate, untrained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = json.loads((untrained / "net.json").read_text())
+    config["config"]["layers"][1]["config"]["filters"] = -4
+    path = tmp_path_factory.mktemp("wrong") / "wrong.json"
+    path.write_text(json.dumps(config))
+    status, _, err = estimate(path)
+    assert status == 3
+    assert "filters" in err
+    assert "-4" in err
+    assert "get_config" not in err
+    assert err.count("\n") == 1
+
+
 def test_what_does_not_fit_ends_with_status_3(estimate: Estimate, untrained: Path) -> None:
     flags = ("--device", "pi-zero-2-w", "--quantize", "none")
     status, result, _ = estimate(untrained / "net.keras", *flags, "--fps", "1000000")
