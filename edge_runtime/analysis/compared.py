@@ -30,6 +30,13 @@ class Row:
         """Return the second figure in terms of the first."""
         return self.after / self.before if self.before and self.after is not None else None
 
+    @property
+    def shown_ratio(self) -> str:
+        """Return the ratio for people: two decimals, of less than a hundredth one digit."""
+        if self.ratio is None:
+            return "-"
+        return f"{self.ratio:.2f}" if self.ratio >= 0.01 or not self.ratio else f"{self.ratio:.1g}"
+
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Row]:
     """Return what is worth comparing of the documents of two models on the same devices."""

@@ -250,7 +250,8 @@ def said(model: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what a document's model says of itself, in lines with a title: weights, metadata, manifest."""
     lines = []
     if model["weights"]:
-        lines.append(("weights", ", ".join(f"{number} {scheme}" for scheme, number in model["weights"].items())))
+        every = [f"{scheme} ({number} operator{'s' * (number > 1)})" for scheme, number in model["weights"].items()]
+        lines.append(("weights", ", ".join(every)))
     if model["metadata"] or model["files"]:
         files = f"; files {', '.join(model['files'])}" if model["files"] else ""
         lines.append(("metadata", ", ".join(model["metadata"]) + files))

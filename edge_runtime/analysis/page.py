@@ -114,12 +114,11 @@ def _ratio_row(row: Row) -> str:
         width = 50 * min(abs(log2(ratio)) / _DOUBLINGS, 1)
         side = "left:50%;right:auto" if ratio > 1 else "right:50%;left:auto"
         bar = f'<div class="gain ratio"><i style="{side};width:{width:.1f}%;background:var(--{color})"></i></div>'
-    shown = "" if ratio is None else f"{ratio:.2f}"
     figures = "".join(
         f'<td class="n">{"?" if value is None else count(value) + row.unit}' for value in (row.before, row.after)
     )
     title = f'<td style="white-space:nowrap">{escape(row.title)}'
-    return f'<tr>{title}{figures}<td class="n">{shown}<td style="width:34%">{bar}</tr>'
+    return f'<tr>{title}{figures}<td class="n">{row.shown_ratio}<td style="width:34%">{bar}</tr>'
 
 
 def _page(title: str, parts: list[str]) -> str:
@@ -152,14 +151,14 @@ def _chip(verdict: str | None) -> str:
 
 def _head(result: dict[str, Any]) -> str:
     model, use = result["model"], result["use"]
-    shapes = ["input " + _tensor(tensor) for tensor in model["inputs"]]
-    shapes += ["output " + _tensor(tensor) for tensor in model["outputs"]]
+    shapes = ["input: " + _tensor(tensor) for tensor in model["inputs"]]
+    shapes += ["output: " + _tensor(tensor) for tensor in model["outputs"]]
     lines = [escape(model["path"]), *([f"sha256 {model['sha256'][:16]}"] if model["sha256"] else []), *shapes]
     if use["task"]:
-        lines.append(f"task {escape(use['task'])}")
-    lines += [escape(f"{title} {text}") for title, text in said(model)]
+        lines.append(f"task: {escape(use['task'])}")
+    lines += [escape(f"{title}: {text}") for title, text in said(model)]
     kinds = ", ".join(f"{name} {number}" for name, number in result["operators"].items())
-    lines += [escape(f"operators {kinds}")] if kinds else []
+    lines += [escape(f"operators: {kinds}")] if kinds else []
     if use["error"]:
         lines.append(f'<span class="warn">{escape(use["error"])}</span>')
     return "".join(f"<p>{line}</p>" for line in lines)

@@ -197,9 +197,8 @@ def comparison(results: list[dict[str, Any]], rows: list[Row]) -> list[str]:
     width = max(len(row.title) for row in rows)
     lines.append(f"{'':{width}}  {'A':>12}  {'B':>12}  {'B / A':>7}")
     for row in rows:
-        shown = "-" if row.ratio is None else f"{row.ratio:.2f}"
         before, after = (_value(value, row.unit) for value in (row.before, row.after))
-        lines.append(f"{row.title:{width}}  {before:>12}  {after:>12}  {shown:>7}")
+        lines.append(f"{row.title:{width}}  {before:>12}  {after:>12}  {row.shown_ratio:>7}")
     for letter, result in zip("AB", results, strict=True):
         reasons = dict.fromkeys(device["latency_unknown"] for device in result["devices"] if device["latency_unknown"])
         lines += [f"unknown    {letter}: {reason}" for reason in reasons]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from analysis_models import ModelBuilder, mobilenet_v1, schema
 
+from edge_runtime.analysis.compared import Row
 from edge_runtime.analysis.profile import THIS_DEVICE
 from edge_runtime.cli import main
 from edge_runtime.store.speeds import Speed, keep_speed
@@ -220,7 +221,8 @@ def test_the_manifest_and_how_weights_are_held_are_said(capsys: pytest.CaptureFi
     assert re.search(r"^manifest .*digits.manifest.json: digits 1, classify, top-1 .*, int8 0.9\d+", out, re.MULTILINE)
     text = page.read_text("utf-8")
     assert "scale 0.00392157, zero point 0" in text
-    assert "operators CONV_2D 4" in text
+    assert "operators: CONV_2D 4" in text
+    assert "weights: int8 per channel with int8 activations (5 operators)" in text
     alone = tmp_path / "alone.tflite"
     alone.write_bytes(path.read_bytes())
     assert inspect_json(capsys, alone)["model"]["manifest"] is None
@@ -351,6 +353,16 @@ def test_a_comparison_gives_both_verdicts_and_why_a_time_is_missing(
     text = page.read_text("utf-8")
     assert text.count("does not fit, up to") == 1
     assert "No time is predicted: interpreters know no fake-op-double" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [(2.0, 3.0, "1.50"), (8e5, 512, "0.0006"), (5.0, 0.0, "0.00"), (0.0, 5.0, "-"), (5.0, None, "-")],
+)
+def test_a_ratio_is_never_shown_as_nothing_where_there_is_something(
+    before: float, after: float | None, shown: str
+) -> None:
+    assert Row("memory", before, after, "B").shown_ratio == shown
 
 
 def test_a_comparison_has_the_time_with_an_edge_tpu(capsys: pytest.CaptureFixture[str], reference: Path) -> None:
