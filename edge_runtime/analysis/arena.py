@@ -63,6 +63,9 @@ def plan_arena(graph: Graph, delegation: Delegation | None = None, *, share: int
     needs, persistent = tensors(graph)
     if delegation is not None:
         needs = outside(graph, needs, delegation)
+        # XNNPACK packs halves as float32 and gives back what it unpacked for that.
+        given_back = (index for index, number in graph.unpacked.items() if delegation.segment[number] is not None)
+        persistent -= sum(aligned(graph.tensors[index].size_bytes) for index in given_back)
     for node in graph.nodes:
         if delegation is not None and delegation.segment[node.index] is not None:
             continue

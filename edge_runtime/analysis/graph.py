@@ -80,6 +80,8 @@ class Graph:
     """Per tensor: whether its values are stored in the file."""
     called: Mapping[int, tuple["Graph", ...]] = field(default_factory=dict)
     """The graphs that an operator runs, by its index; in the order of its options' ``runs``."""
+    unpacked: Mapping[int, int] = field(default_factory=dict)
+    """Tensors that are stored in half precision and made float32 once, to the DEQUANTIZE that does it."""
 
     def operand(self, node: Node, number: int) -> Tensor | None:
         """Return an input of a node, or None where it is left out."""
@@ -139,7 +141,13 @@ class _Building:
         called = {
             node.index: tuple(self.graphs[each] for each in node.options.runs) for node in nodes if node.options.runs
         }
-        return Graph(model=model, nodes=nodes, tensors=model.tensors, constant=_constant(model), called=called)
+        constant = _constant(model)
+        unpacked = {
+            node.outputs[0]: node.index
+            for node in nodes
+            if node.name == "DEQUANTIZE" and len(node.outputs) == 1 and _holds_halves(model, node, constant)
+        }
+        return Graph(model, nodes, model.tensors, constant, called, unpacked)
 
     def _called(self, number: int, *, depth: int) -> None:
         if number not in self.graphs:
@@ -156,6 +164,11 @@ def _constant(model: ModelFile) -> tuple[bool, ...]:
         if tensor.buffer not in stored:
             stored[tensor.buffer] = len(model.buffer(tensor.buffer)) > 0
     return tuple(stored[tensor.buffer] and tensor.index not in produced for tensor in model.tensors)
+
+
+def _holds_halves(model: ModelFile, node: Node, constant: tuple[bool, ...]) -> bool:
+    fed = node.inputs[0] if len(node.inputs) == 1 else -1
+    return fed >= 0 and constant[fed] and model.tensors[fed].type.name == "float16"
 
 
 def _node(operator: Operator) -> Node:

@@ -23,6 +23,10 @@ _MOST_TAPS: Final = 25
 """XNNPACK has depthwise kernels up to a window of 5 by 5; larger ones run as products of one channel each."""
 _CELL_MACS: Final = {"LSTM": 450, "hybrid LSTM": 570, "8-bit LSTM": 2700}
 """The gates and activations of an LSTM's cell take as long as so many of its MACs."""
+_16_BIT_MACS: Final = 22
+"""Products of 16-bit activations run on reference kernels: a MAC of theirs takes as long as so many of 8 bits (x86-64:
+four networks in int16x8 took 3 to 17 times as long as predicted without, -26 to +11 % with it)."""
+_16_BIT: Final = frozenset({"CONV_2D", "TRANSPOSE_CONV", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _DELEGATED_WEIGHTS: Final = {
     "TRANSPOSE_CONV": 1.8, "MAX_POOL_2D": 3.0, "AVERAGE_POOL_2D": 2.0, "RESIZE_BILINEAR": 3.5, "SOFTMAX": 7.0,
     "LOGISTIC": 2.0, "TANH": 1.8, "EXP": 2.0, "GELU": 2.0, "ELU": 1.5, "LOG": 3.0, "MEAN": 0.6, "SUM": 0.6,
@@ -85,7 +89,7 @@ def _work(
         kind=kind,
         type=type_name,
         delegated=delegated,
-        macs=cost.macs + cost.elements * _CELL_MACS.get(name, 0),
+        macs=cost.macs * _mac_weight(graph, node) + cost.elements * _CELL_MACS.get(name, 0),
         channels=channels,
         depth=depth,
         bytes_moved=cost.bytes_moved,
@@ -95,6 +99,11 @@ def _work(
         weight=_WEIGHTS[delegated, type_name == "float32"].get(name, 1.0),
         overhead=_REPEATED_OVERHEAD if repeated else 1.0,
     )
+
+
+def _mac_weight(graph: Graph, node: Node) -> int:
+    fed = graph.operand(node, 2 if node.name == "TRANSPOSE_CONV" else 0)
+    return _16_BIT_MACS if node.name in _16_BIT and fed is not None and fed.type.name == "int16" else 1
 
 
 def _kernel_name(graph: Graph, node: Node, kind: Kind, *, delegated: bool) -> str:

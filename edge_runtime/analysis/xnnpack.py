@@ -129,8 +129,9 @@ def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
 
 
 def fused_away(graph: Graph, parts: Delegation) -> frozenset[int]:
-    """Return the operators that XNNPACK runs together with the one before them, so that they take no time."""
-    return frozenset(node.index for chain in looked_up_chains(graph, parts.segment) for node in chain[1:])
+    """Return the operators that take no time: those that XNNPACK runs with the one before them, or that run once."""
+    chains = looked_up_chains(graph, parts.segment)
+    return frozenset({*graph.unpacked.values(), *(node.index for chain in chains for node in chain[1:])})
 
 
 def is_hybrid(graph: Graph, node: Node) -> bool:
@@ -140,7 +141,8 @@ def is_hybrid(graph: Graph, node: Node) -> bool:
 
 
 def _stores_weights(graph: Graph, node: Node) -> bool:
-    return len(node.inputs) > 1 and node.inputs[1] >= 0 and graph.constant[node.inputs[1]]
+    weights = graph.operand(node, 1)
+    return weights is not None and (graph.constant[weights.index] or weights.index in graph.unpacked)
 
 
 def _stores_weights_of_its_type(graph: Graph, node: Node) -> bool:
@@ -203,7 +205,7 @@ def packed_bytes(graph: Graph, node: Node, *, int8_lanes: int = _LANES) -> int:
     25 elements has no kernel of its own: it is packed as products of one channel each, padded to a whole group.
     """
     weights = graph.operand(node, 1)
-    if weights is None or not graph.constant[weights.index]:
+    if weights is None or not (graph.constant[weights.index] or weights.index in graph.unpacked):
         return 0
     is_8_bit = weights.type.name in _8_BIT | {"int4", "int2"}
     lanes = int8_lanes if weights.type.name == "int8" else _LANES
