@@ -18,6 +18,7 @@ from edge_runtime.analysis.scratch import scratch
 from edge_runtime.analysis.xnnpack import Delegation
 from edge_runtime.errors import ModelError
 
+_MOST_BYTES: Final = 2**60
 MOST_PAIRS: Final = 25_000_000
 """Of tensors, each of which is compared with the others: 5,000 tensors take 0.2 s. More are made to keep us busy."""
 Integers = NDArray[np.int64]
@@ -118,6 +119,8 @@ def _live(allocations: list[Allocation], count: int) -> list[int]:
 
 def _place(needs: list[Need], end: int, path: str, *, most_pairs: int) -> list[Allocation]:
     needs = [need for need in needs if need.size_bytes > 0]
+    if sum(need.size_bytes for need in needs) > _MOST_BYTES:
+        raise ModelError(f"{path} claims tensors of more bytes than any machine has; fetch or convert it again")
     always = sorted(
         (need for need in needs if need.first == 0 and need.last == FOREVER), key=lambda need: need.tensor or 0
     )

@@ -252,3 +252,16 @@ def test_tflite_runtime_takes_no_8_bit_operators() -> None:
     assert delegation(graph, runtime="tflite-runtime").taken == 0
     assert delegation(graph).taken == len(graph.nodes) - 1, "all but the pooling"
     assert delegation(graph, enabled=False).taken == 0
+
+
+def test_temporaries_of_more_bytes_than_a_number_has_are_refused() -> None:
+    """Found by a fuzzer: each size was within its limit, and the columns of a convolution their product."""
+    model = ModelBuilder("float32")
+    fed = model.tensor([1, 8, 8, 1])
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = 1
+    weights = model.weights([1, 3, 3, 1])
+    model.graph.tensors[weights].shape = [1, 2**20, 2**19, 1]
+    graph = model.build([fed], [model.op("CONV_2D", [fed, weights, -1], [1, 2**19, 2**19, 1], options)])
+    with pytest.raises(ModelError, match="more bytes than any machine has"):
+        plan_arena(graph)
