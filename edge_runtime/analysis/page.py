@@ -257,9 +257,9 @@ def _layer_table(layers: list[dict[str, Any]]) -> str:
     for layer in layers[:_MOST_TABLE_ROWS]:
         shape = "×".join(str(size) for size in layer["output"] or [])  # noqa: RUF001 - the sign of sizes
         ms = "" if layer["predicted_ms"] is None else f"{layer['predicted_ms']:.3f}"
-        where = (
-            f'<span class="warn">{where}</span>' if (where := runs_on(layer)) in {"plain kernel", "nothing"} else where
-        )
+        where = runs_on(layer)
+        if where in {"plain kernel", "nothing"}:
+            where = f'<span class="warn">{where}</span>'
         where += ", Edge TPU" if layer["edgetpu"] and layer["kernel"] != "Edge TPU" else ""
         rows.append(
             f'<tr><td class="n">{layer["index"]}<td>{escape(layer["operator"])}<td>{shape}<td>{layer["type"] or ""}'
