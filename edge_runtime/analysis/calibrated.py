@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.kernel_table import Table
-from edge_runtime.analysis.surroundings import Context
+from edge_runtime.analysis.network_cost import Context
 
 INTERVAL_SIGMAS: Final = 1.64
 """Half of an interval that is to hold nine of ten predictions, in standard deviations."""

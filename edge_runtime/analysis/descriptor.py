@@ -151,7 +151,12 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
         return "", (1, larger.elements, 1)
     elif node.name in _CUTTING and fed is not None:
         inner = _run(fed, result)
+    elif node.name == "TILE" and fed is not None:
+        inner = _repeated(fed, result)
     elif node.name == "TRANSPOSE" and fed is not None and fed.shape and result.shape:
+        if fed.shape[:-2] == result.shape[:-2] and prod(fed.shape[:-2]) > 1 and fed.shape != result.shape:
+            # As channels are shuffled: many small matrices, each turned by itself.
+            return "pairs", (prod(fed.shape[:-2]), prod(fed.shape[-2:]), min(fed.shape[-2:]))
         variant = "rows" if result.shape[-1] == fed.shape[-1] else "last"
         return variant, (larger.elements // max(inner, 1), inner, 1 if variant == "rows" else result.shape[-1])
     return "", (larger.elements // max(inner, 1), inner, pieces)
@@ -173,6 +178,16 @@ def _behind(axis: int, tensor: Tensor) -> int:
     """Return how many values lie together from an axis on."""
     rank = len(tensor.shape)
     return prod(tensor.shape[axis if axis >= 0 else rank + axis :])
+
+
+def _repeated(fed: Tensor, result: Tensor) -> int:
+    """Return how many values are copied in one piece: from the last axis on that is repeated."""
+    run = 1
+    for before, after in zip(reversed(fed.shape), reversed(result.shape), strict=False):
+        run *= before
+        if before != after:
+            break
+    return run
 
 
 def _run(fed: Tensor, result: Tensor) -> int:

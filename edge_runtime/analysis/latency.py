@@ -6,7 +6,7 @@ rounded up to what the kernel computes (channels in groups that depend on the pr
 single operators is within a few percent of the whole model (docs/static-inference.md). Pure functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -16,9 +16,10 @@ from edge_runtime.analysis.cost import CONTROL
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.loops import alternatives
+from edge_runtime.analysis.network_cost import Alone, call_us, in_context_us
 from edge_runtime.analysis.prediction import Latency, NodeLatency, Work
 from edge_runtime.analysis.profile import Kernel, Kernels, Profile
-from edge_runtime.analysis.surroundings import call_us, in_context_us, surroundings_of
+from edge_runtime.analysis.surroundings import surroundings_of
 from edge_runtime.analysis.work import model_work
 from edge_runtime.analysis.xnnpack import RuntimeName, delegation, fused_away
 
@@ -138,10 +139,11 @@ def _by_calibration(
     taken = delegation(graph, runtime=runtime, enabled=xnnpack)
     fused = fused_away(graph, taken)
     context, around = calibration.context(threads), surroundings_of(graph, taken, fused=fused)
-    counted = [us for number, (us, _) in enumerate(alone) if number not in fused]
-    alone_us = sum(counted)
-    whole_us = in_context_us(context, counted, around) if counted else 0.0
-    beside = whole_us / alone_us if alone_us else 0.0
+    single = _of_one_thread(calibration.operators(described, threads=1), tables, [us for us, _ in alone])
+    counted = [number for number in range(len(alone)) if number not in fused]
+    took = Alone.of([single[number] for number in counted], [alone[number][0] for number in counted])
+    whole_us = in_context_us(context, took, around) if counted else 0.0
+    beside = whole_us / took.total_us if counted else 0.0
     nodes = tuple(
         NodeLatency(work, 0.0 if number in fused else us * beside / 1e3, us / 1e3, exact is not None)
         for number, (work, (us, _), exact) in enumerate(zip(works, alone, measured, strict=True))
@@ -150,6 +152,17 @@ def _by_calibration(
     ms = (whole_us + copied_us) / 1e3
     far = interval_factor(context, alone)
     return Latency(profile.name, threads, ms, ms / far, ms * far, nodes, copied_us / 1e3)
+
+
+def _of_one_thread(
+    single: Sequence[tuple[float, float] | None],
+    tables: Sequence[tuple[float, float] | None],
+    alone_us: Sequence[float],
+) -> list[float]:
+    """Return what operators take with one thread: as many times more as the tables say, where they know."""
+    return [
+        us * one[0] / table[0] if one and table else us for one, table, us in zip(single, tables, alone_us, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,14 @@ _UNSETTLED: Final = "how often it runs depends on data that the file does not ho
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
-    """One operator's measured time; ``best_ms`` is None when it cannot be run by itself, and ``reason`` says why.
+    """One operator's measured time; ``usual_ms`` is None when it cannot be run by itself, and ``reason`` says why.
 
-    In a graph that an operator runs ``best_ms`` is of one run among others.
+    In a graph that an operator runs ``usual_ms`` is of one run among others.
     """
 
     graph: Graph
     node: Node
-    best_ms: float | None
+    usual_ms: float | None
     reason: str | None = None
     alone_ms: float | None = None
     """As an inference of its own; None of what runs other graphs."""
@@ -52,7 +52,7 @@ class GraphTime:
     @property
     def total_ms(self) -> float:
         """Return what was measured of it, all runs together."""
-        return self.times * sum(layer.best_ms or 0.0 for layer in self.layers)
+        return self.times * sum(layer.usual_ms or 0.0 for layer in self.layers)
 
 
 class Cutter:
@@ -126,7 +126,7 @@ def _copy(original: Any) -> Any:
 
 
 def time_layers(graph: Graph, *, threads: int = 1, budget_s: float = 20.0) -> Iterator[LayerTime]:
-    """Time every operator by itself, each for its share of ``budget_s``; the best of its runs counts.
+    """Time every operator by itself, each for its share of ``budget_s``.
 
     Raises UsageError when no interpreter is installed that it can use.
     """
@@ -137,9 +137,9 @@ def time_layers(graph: Graph, *, threads: int = 1, budget_s: float = 20.0) -> It
 
 
 def time_model(content: bytes, *, threads: int, seconds: float) -> float:
-    """Return a run's time in ms, the shortest of those that fit into ``seconds``. Raises EngineError."""
+    """Return what a run usually takes, in ms, of those that fit into ``seconds``. Raises EngineError."""
     with quiet_native_output():
-        return Sitting(load_runtime(), content, threads=threads).shortest_us(seconds) / 1e3
+        return Sitting(load_runtime(), content, threads=threads).usual_us(seconds) / 1e3
 
 
 def _count(graph: Graph) -> int:

@@ -74,7 +74,9 @@ def document(calibration: "Calibration", target: Path) -> dict[str, Any]:
                 "per_operator_us": one.per_operator_us,
                 "cold_us_per_mb": one.cold_us_per_mb,
                 "far_us_per_mb": one.far_us_per_mb,
-                "longer": one.longer,
+                "handed_us_per_mb": one.handed_us_per_mb,
+                "shared_us": one.shared_us,
+                "wake_us": one.wake_us,
                 "cold_once_us_per_mb": one.cold_once_us_per_mb,
                 "error": one.error,
             }

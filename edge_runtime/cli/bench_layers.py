@@ -62,13 +62,13 @@ def run(path: Path, wanted: Wanted) -> int:
 def measure(
     graph: Graph, *, threads: int, seconds: float, device: str | None, predicted: Latency | None
 ) -> tuple[dict[str, Any], list[LayerTime]]:
-    """Return the shortest time of the whole and of every layer by itself, in ms. Raises EngineError, UsageError."""
+    """Return what the whole and every layer by itself usually take, in ms. Raises EngineError, UsageError."""
     whole_s = seconds * WHOLE_SHARE / 2
     before_ms = _whole_ms(graph, threads=threads, seconds=whole_s)
     layers = list(time_layers(graph, threads=threads, budget_s=seconds * (1 - WHOLE_SHARE)))
     after_ms = time_model(graph.model.data, threads=threads, seconds=whole_s)
-    whole_ms = min(before_ms, after_ms)
-    total_ms = sum(layer.best_ms or 0.0 for layer in layers)
+    whole_ms = (before_ms + after_ms) / 2
+    total_ms = sum(layer.usual_ms or 0.0 for layer in layers)
     document = {
         "schema": 1,
         "model": graph.model.path,
@@ -113,7 +113,7 @@ def _row(layer: LayerTime, expected: NodeLatency | None, expected_ms: float | No
         "index": layer.node.index,
         "operator": layer.node.name,
         "output": list(result.shape) if result else None,
-        "measured_ms": None if layer.best_ms is None else times * layer.best_ms,
+        "measured_ms": None if layer.usual_ms is None else times * layer.usual_ms,
         "predicted_ms": None if expected_ms is None else times * expected_ms,
         "reason": layer.reason,
     }

@@ -6,11 +6,11 @@
     scripts/benchmarks/latency_error.py measure --into times.json       # again and again: each adds a round
     scripts/benchmarks/latency_error.py report times.json --device profile.toml
 
-A round times every model once with each number of threads: the shortest of the calls (inputs set, run, outputs read)
-that fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least.
-With ``--device`` the references of that profile are timed beside every model, and ``report --same-minute``
-compares with what the model would have taken at the pace of the calibration. What counts is the shortest over all
-rounds, at one pace the median of them; the noise is how far that of the even rounds is from that of the odd ones.
+A round times every model once with each number of threads: what calls (inputs set, run, outputs read) usually take that
+fit into ``--seconds``. After ``--stretch`` seconds it stops; the next one begins with what was measured least. With
+``--device`` the references of that profile are timed beside every model, and ``report --same-minute`` compares with
+what the model would have taken at the pace of the calibration. What counts is the median of all rounds, or with
+``--shortest`` the shortest of them; the noise is how far that of the even rounds is from that of the odd ones.
 Models are those of the index that build_latency_models.py writes, or all of a folder without one.
 """
 
@@ -29,13 +29,16 @@ from typing import Any
 from build_latency_models import DEFAULT
 
 from edge_runtime.analysis.calibration.pace import Pace
-from edge_runtime.analysis.calibration.timing import Sitting
+from edge_runtime.analysis.calibration.timing import Sitting, Timed
 from edge_runtime.analysis.graph import read_graph
 from edge_runtime.analysis.latency import predict_latency
 from edge_runtime.analysis.profile import Profile, load_profile
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, load_runtime, quiet_native_output
 from edge_runtime.store.atomic import replace_file
+
+LOOKS = 3
+"""At the references, before and after every model."""
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -45,19 +48,25 @@ def measure(args: argparse.Namespace) -> None:
     paces = {threads: pace(runtime, profile, threads) for threads in args.threads} if profile else {}
     end_s = time.monotonic() + args.stretch
     wanted = [(path, threads) for path in models(args.models, args.set) for threads in args.threads]
+    timed: list[tuple[str, Timed]] = []
     for path, threads in sorted(wanted, key=lambda one: len(times.get(f"{one[0].stem}@{one[1]}", []))):
         if time.monotonic() > end_s:
             break
         try:
             with quiet_native_output():
-                us = Sitting(runtime, path.read_bytes(), threads=threads).shortest_call_us(args.seconds)
                 if paces:
-                    paces[threads].look()
-                    times.setdefault(f"{path.stem}@{threads}@pace", []).append(paces[threads].now())
+                    paces[threads].look(LOOKS)
+                us = Sitting(runtime, path.read_bytes(), threads=threads).usual_call_us(args.seconds)
+                timed.append((f"{path.stem}@{threads}", Timed(us, time.monotonic(), threads)))
+                if paces:
+                    paces[threads].look(LOOKS)
         except EngineError as error:
             print(f"{path.stem}: {error}", file=sys.stderr)
-            continue
-        times.setdefault(f"{path.stem}@{threads}", []).append(us)
+    courses = {threads: one.course() for threads, one in paces.items()}
+    for key, one in timed:
+        times.setdefault(key, []).append(one.us)
+        if courses:
+            times.setdefault(f"{key}@pace", []).append(courses[one.threads].slowness(one.at_s))
     replace_file(args.into, (json.dumps(times) + "\n").encode())
 
 
@@ -92,7 +101,7 @@ def report(args: argparse.Namespace) -> None:
         if predicted.unknown:
             unknown.append(key)
             continue
-        typical = statistics.median if args.same_minute else min
+        typical = min if args.shortest else statistics.median
         best_ms = typical(values) / 1e3
         halves = typical(values[::2]), typical(values[1::2] or values)
         entry = index.get(name, {"family": "reference", "type": "", "new_family": False})
@@ -156,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--stretch", type=float, default=3600.0, help="seconds after which measuring stops (3600)")
     parser.add_argument("--device", type=Path, help="with report: a calibrated profile")
+    parser.add_argument("--shortest", action="store_true", help="the shortest of the rounds counts, not the median")
     parser.add_argument("--same-minute", action="store_true", help="with report: divide times by the pace beside them")
     parser.add_argument("--each", action="store_true", help="with report: a line for every model, the worst first")
     parser.add_argument("--json", action="store_true")

@@ -42,7 +42,7 @@ def test_every_layer_of_real_models_can_be_timed_by_itself(reference: Path) -> N
         graph = read_graph(reference / "models" / f"{name}.tflite")
         timed = list(time_layers(graph, budget_s=0.2))
         assert [layer.reason for layer in timed] == [None] * len(graph.nodes), name
-        assert all(layer.best_ms is not None and layer.best_ms > 0 for layer in timed)
+        assert all(layer.usual_ms is not None and layer.usual_ms > 0 for layer in timed)
 
 
 def test_an_operator_that_cannot_run_alone_says_why() -> None:
@@ -50,7 +50,7 @@ def test_an_operator_that_cannot_run_alone_says_why() -> None:
     fed = model.tensor([1, 4, 4, 3])
     graph = model.build([fed], [model.op("CONV_2D", [fed, model.weights([8, 1, 1, 3])], [1, 4, 4, 8])])
     (layer,) = time_layers(graph, budget_s=0.05)
-    assert layer.best_ms is None
+    assert layer.usual_ms is None
     assert layer.reason is not None
     assert "does not run by itself" in layer.reason
     with pytest.raises(EngineError, match="does not run by itself"):
@@ -65,19 +65,19 @@ def test_a_loop_is_timed_as_it_is_and_what_it_runs_as_often_as_it_runs() -> None
     assert [inner.node.name for inner in body.layers] == ["ADD", "FULLY_CONNECTED", "WHILE"]
     inner = body.layers[2]
     assert [(each.number, each.times) for each in inner.inside] == [(3, 8), (4, 7)]
-    assert all(each.best_ms is not None for each in (layer, *condition.layers, *body.layers))
-    assert body.total_ms == pytest.approx(5 * sum(each.best_ms or 0.0 for each in body.layers))
+    assert all(each.usual_ms is not None for each in (layer, *condition.layers, *body.layers))
+    assert body.total_ms == pytest.approx(5 * sum(each.usual_ms or 0.0 for each in body.layers))
     # In a loop an operator does not call the interpreter anew.
     product = body.layers[1]
     assert product.alone_ms is not None
-    assert product.best_ms is not None
-    assert product.best_ms < product.alone_ms
+    assert product.usual_ms is not None
+    assert product.usual_ms < product.alone_ms
     assert layer.alone_ms is None
 
 
 def test_of_branches_that_data_chooses_the_costlier_is_shown_and_of_stored_ones_the_one_that_runs() -> None:
     (open_one,) = time_layers(branches(None), budget_s=0.2)
-    assert open_one.best_ms == pytest.approx(sum(each.total_ms for each in open_one.inside))
+    assert open_one.usual_ms == pytest.approx(sum(each.total_ms for each in open_one.inside))
     (stored,) = time_layers(branches(1), budget_s=0.2)
     assert [each.number for each in stored.inside] == [1]
 

@@ -5,11 +5,10 @@ import tomllib
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from calibration_parts import made_up_wholes
+from calibration_parts import context, made_up_wholes
 
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration import timing
@@ -24,14 +23,14 @@ from edge_runtime.analysis.calibration.probe import MAIN_TYPES, Probe, in_turns
 from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import profile_text
 from edge_runtime.analysis.calibration.timing import Sitting, describe_probe
-from edge_runtime.analysis.calibration.windows import curve
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.graph import build_graph, read_graph
 from edge_runtime.analysis.inspection import inspect_model
 from edge_runtime.analysis.latency import predict_latency
+from edge_runtime.analysis.network_cost import Alone, in_context_us
 from edge_runtime.analysis.operator_cache import OperatorCache
 from edge_runtime.analysis.profile import load_profile, parse_profile
-from edge_runtime.analysis.surroundings import Caches, Context, Part, Surroundings, in_context_us
+from edge_runtime.analysis.surroundings import Caches, Part, Surroundings
 from edge_runtime.cli import bench_expected, main
 from edge_runtime.cli.bench_expected import expected, line
 from edge_runtime.errors import EngineError, UsageError
@@ -39,14 +38,6 @@ from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
 
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11"}
-
-
-def context(threads: int = 1, **changed: Any) -> Context:
-    values = {
-        "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
-        "handed_us_per_mb": 0.0, "call_us": 1.0, "copy_us_per_mb": 0.0, "error": 0.1,
-    }  # fmt: skip
-    return Context(threads=threads, kept_bytes=2**20, level2_bytes=2**20, caches=1, **(values | changed))
 
 
 def network(weight_bytes: tuple[int, ...], *, once: bool = False) -> Surroundings:
@@ -231,8 +222,8 @@ def test_weights_are_cold_only_where_a_network_is_larger_than_the_cache() -> Non
 def test_an_operator_costs_less_in_a_network_than_an_inference_and_never_nothing() -> None:
     around = network((10,) * 50)
     spared = context(per_operator_us=-0.5)
-    assert in_context_us(spared, [1.0] * 50, around) == pytest.approx(50 - 49 * 0.5)
-    assert 0 < in_context_us(spared, [0.4] * 50, around) < 50 * 0.1
+    assert in_context_us(spared, Alone.of([1.0] * 50, [1.0] * 50), around) == pytest.approx(50 - 49 * 0.5)
+    assert 0 < in_context_us(spared, Alone.of([0.4] * 50, [0.4] * 50), around) < 50 * 0.1
 
 
 def test_what_made_up_networks_took_more_than_their_operators_is_found_again() -> None:
@@ -244,24 +235,7 @@ def test_what_made_up_networks_took_more_than_their_operators_is_found_again() -
     found = fit_context(wholes, threads=1, cache=Cache(2**20, 1), call=(1.0, 0.0))
     assert found.error < 0.02
     for whole in wholes[:5]:
-        assert in_context_us(found, whole.alone_us, whole.around) == pytest.approx(whole.us, rel=0.03)
-
-
-def test_long_runs_are_slower_than_short_ones_by_what_was_measured() -> None:
-    steady, hurried = context(), context(longer=((1000.0, 1.0), (4000.0, 1.04)))
-    for alone_us, factor in ((400.0, 1.0), (2000.0, 1.02), (4000.0, 1.04), (9000.0, 1.04)):
-        plain = in_context_us(steady, [alone_us], network((0,)))
-        assert in_context_us(hurried, [alone_us], network((0,))) == pytest.approx(factor * plain, rel=1e-3)
-
-
-def test_runs_that_last_longer_meet_what_disturbs_and_too_short_a_course_says_nothing() -> None:
-    # Every tenth batch takes three times as long: half a millisecond escapes it, sixteen do not.
-    course = [3.0 if number % 10 == 0 else 1.0 for number in range(400)]
-    found = dict(curve([course]))
-    assert found[1000.0] == 1.0
-    assert found[8000.0] == pytest.approx(1.125, rel=0.05)
-    assert curve([course[:4]]) == ()
-    assert curve([]) == ()
+        assert in_context_us(found, whole.alone, whole.around) == pytest.approx(whole.us, rel=0.03)
 
 
 def test_the_caches_are_read_where_the_system_tells(tmp_path: Path) -> None:

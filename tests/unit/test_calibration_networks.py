@@ -1,13 +1,13 @@
 """What calibration learns from made-up networks: the pace, what operators hand on, and kinds of networks."""
 
-from itertools import islice
+from dataclasses import replace
+from itertools import cycle, islice
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from calibration_parts import made_up_wholes
-from test_calibration import context
+from calibration_parts import context, made_up_wholes
 
 from edge_runtime.analysis.calibration import calibrate, operators, pace
 from edge_runtime.analysis.calibration.caches import Cache
@@ -15,14 +15,15 @@ from edge_runtime.analysis.calibration.context import Whole, describe_graph, fit
 from edge_runtime.analysis.calibration.fitting import fit_table
 from edge_runtime.analysis.calibration.large import large
 from edge_runtime.analysis.calibration.mixtures import mixtures
-from edge_runtime.analysis.calibration.networks import NETWORKS, networks
-from edge_runtime.analysis.calibration.pace import Pace
+from edge_runtime.analysis.calibration.networks import NETWORKS, networks, turns
+from edge_runtime.analysis.calibration.pace import Course, Pace, references
 from edge_runtime.analysis.calibration.probe import Probe
 from edge_runtime.analysis.calibration.probes import all_probes
-from edge_runtime.analysis.calibration.timing import Point, Sitting, describe_probe
+from edge_runtime.analysis.calibration.timing import Point, Sitting, Slowness, Timed, describe_probe, undisturbed
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.graph import build_graph
-from edge_runtime.analysis.surroundings import Part, Surroundings, in_context_us, share_us
+from edge_runtime.analysis.network_cost import Alone, in_context_us, share_us
+from edge_runtime.analysis.surroundings import Part, Surroundings
 from edge_runtime.cli.bench_calibrate import report
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
@@ -37,41 +38,108 @@ def handing(fed_bytes: tuple[int, ...]) -> Surroundings:
 
 
 def test_networks_and_their_operators_are_compared_at_one_pace() -> None:
-    # Everything was timed while the machine was 1.25 times as slow as in the median of the session.
+    # Everything was timed while the machine was 1.25 times as slow as when it was calm.
     sizes = [(rows, outputs, 64, 1) for rows in (49, 196, 784) for outputs in (16, 64, 256)]
     points = [Point(Descriptor(KERNEL, size), 1, 1e-4 * size[0] * size[1] * 64) for size in sizes]
 
-    def wholes(alone: Any) -> list[Whole]:
+    def wholes(alone: Any, slowness: Slowness) -> list[Whole]:
         found = []
         for start in range(len(sizes) - 2):
             chosen = points[start : start + 3]
             described = SimpleNamespace(descriptors=[one.descriptor for one in chosen], alone=range(3))
-            us = sum(one.us for one in chosen)
-            found.append(Whole(handing((100,) * 3), 1, us, tuple(alone(described, 1)), "kind"))
+            took = Timed(sum(one.us for one in chosen), 1.0, 1)
+            times = alone(described, 1)
+            found.append(Whole(handing((100,) * 3), 1, took.at_pace(slowness), Alone.of(times, times), "kind"))
         return found
 
-    measured = SimpleNamespace(
-        timer=SimpleNamespace(points=points), beside=SimpleNamespace(wholes=wholes),
-        chains={}, call={1: (0.0, 0.0)}, longer={1: ()},
-    )  # fmt: skip
-    paces = {1: SimpleNamespace(settle=lambda: 1 / 1.25, reference_us=(1.0,))}
-    fitted = calibrate._fitted(measured, paces)  # type: ignore[arg-type]
-    for whole in wholes(calibrate._by(fitted["kernels"])):
-        predicted_us = in_context_us(fitted["contexts"][0], whole.alone_us, whole.around)
+    def timed(slowness: Slowness) -> list[Point]:
+        return [replace(one, us=Timed(one.us, 1.0, 1).at_pace(slowness)) for one in points]
+
+    measured = calibrate._Measured(
+        timer=SimpleNamespace(points=timed), beside=SimpleNamespace(wholes=wholes),
+        courses={1: Course(np.array([0.9, 1.1]), np.log([1.25, 1.25]))}, chains={}, call={1: (0.0, 0.0)},
+    )  # type: ignore[arg-type]  # fmt: skip
+    fitted = calibrate._fitted(measured, {1: SimpleNamespace(reference_us=(1.0,))})  # type: ignore[dict-item]
+    for whole in wholes(calibrate._by(fitted["kernels"]), undisturbed):
+        predicted_us = in_context_us(fitted["contexts"][0], whole.alone, whole.around)
         assert predicted_us == pytest.approx(whole.us / 1.25, rel=0.05)
+
+
+def test_the_pace_of_a_moment_is_that_of_the_second_around_it() -> None:
+    # Slow for ten seconds, then fast; one look in between says otherwise.
+    moments_s = np.arange(0.0, 20.0, 0.2)
+    slower = np.where(moments_s < 10, 0.1, 0.0)
+    slower[25] = 0.4
+    course = Course(moments_s, slower)
+    assert course.slowness(2.0) == pytest.approx(np.exp(0.1), rel=1e-3)
+    assert np.exp(0.1) < course.slowness(moments_s[25]) < np.exp(0.17)
+    assert course.slowness(18.0) == pytest.approx(1.0, rel=1e-3)
+    assert 1.0 < course.slowness(1e6) < np.exp(0.1), "far from every look all of them tell"
+
+
+@pytest.mark.runtime
+def test_the_pace_that_is_1_is_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    times_us = cycle([10.0] * (2 * len(references())) + [12.0] * (2 * len(references())))
+    monkeypatch.setattr(Sitting, "time_us", lambda _sitting, _runs: next(times_us))
+    looked_at = Pace(load_runtime(), threads=1)
+    looked_at.look(15)
+    looked_at.settle()
+    course = looked_at.course()
+    assert looked_at.reference_us == pytest.approx([10.0] * len(references()))
+    assert np.exp(course.slower) == pytest.approx([1.0, 1.2] * 10)
+
+
+def test_operators_that_one_works_on_let_the_others_fall_asleep() -> None:
+    alone = Alone.of([100.0, 90.0, 90.0, 100.0, 0.4, 100.0], [50.0, 90.0, 90.0, 50.0, 0.4, 50.0])
+    shared, asleep = alone.shared()
+    assert shared == 3
+    assert asleep == pytest.approx(1 - np.exp(-180 / 60), abs=0.01), "once, behind 180 us of one thread's work"
+    around = handing((100,) * 6)
+    woken = context(threads=2, shared_us=1.0, wake_us=20.0)
+    more_us = in_context_us(woken, alone, around) - in_context_us(context(threads=2), alone, around)
+    assert more_us == pytest.approx(3 * 1.0 + 20.0 * asleep)
+    assert in_context_us(context(shared_us=1.0, wake_us=20.0), alone, around) == in_context_us(context(), alone, around)
+
+
+def test_what_sharing_and_waking_cost_is_found_again() -> None:
+    random, wholes = np.random.default_rng(5), []
+    for number in range(60):
+        single_us = random.uniform(20, 120, 12)
+        alone = Alone(single_us, single_us * random.choice([0.55, 1.0], 12))
+        shared, asleep = alone.shared()
+        us = alone.total_us + 2.0 * shared + 25.0 * asleep
+        wholes.append(Whole(handing((100,) * 12), 2, us, alone, "abc"[number % 3]))
+    found = fit_context(wholes, threads=2, cache=Cache(2**20, 1), call=(0.0, 0.0))
+    assert found.wake_us == pytest.approx(25.0, rel=0.15)
+    assert found.shared_us == pytest.approx(2.0, rel=0.4)
+
+
+def test_networks_take_turns_between_what_is_shared_and_what_is_not() -> None:
+    made = list(turns(8))
+    assert {network.kind.split()[0] for network in made} == {"turns"}
+    for network in made:
+        kernels = [
+            one.kernel
+            for one in describe_graph(
+                build_graph(parse_model(network.make(), network.kind)), runtime="litert"
+            ).descriptors
+        ]
+        assert any(kernel.endswith("DEPTHWISE_CONV_2D/row") or "HARD_SWISH" in kernel for kernel in kernels)
+        assert any(kernel.endswith("CONV_2D/1x1") for kernel in kernels)
 
 
 def test_what_operators_hand_on_costs_what_the_networks_show() -> None:
     wholes = made_up_wholes(6, handing, lambda around: 15.0 * around.handed_mb)
     found = fit_context(wholes, threads=1, cache=Cache(2**20, 1), call=(1.0, 0.0))
     assert found.handed_us_per_mb == pytest.approx(15.0, rel=0.1)
-    assert in_context_us(found, wholes[0].alone_us, wholes[0].around) == pytest.approx(wholes[0].us, rel=0.03)
+    assert in_context_us(found, wholes[0].alone, wholes[0].around) == pytest.approx(wholes[0].us, rel=0.03)
 
 
 def test_a_profile_without_the_cost_of_handing_on_is_refused() -> None:
     with pytest.raises(TypeError, match="handed_us_per_mb"):
         type(context())(
             threads=1, scale=1.0, per_operator_us=0.0, cold_us_per_mb=0.0, cold_once_us_per_mb=0.0, call_us=1.0,
+            shared_us=0.0, wake_us=0.0,
             copy_us_per_mb=0.0, kept_bytes=1, level2_bytes=1, caches=1, error=0.1,
         )  # type: ignore[call-arg]  # fmt: skip
 
@@ -138,10 +206,10 @@ def test_on_a_slow_machine_the_pace_is_looked_at_less_often(monkeypatch: pytest.
     slow = Pace(load_runtime(), threads=1)
     looks = len(slow._looks)
     now_s += 2.0
-    slow.now()
+    slow.keep_up()
     assert len(slow._looks) == looks, "a look takes two seconds here"
     now_s += 30.0
-    slow.now()
+    slow.keep_up()
     assert len(slow._looks) == looks + 1
 
 

@@ -4,30 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from calibration_parts import context
 
 from edge_runtime.analysis.calibration import operators
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.networks import chain
 from edge_runtime.analysis.calibration.pace import Pace, references
-from edge_runtime.analysis.calibration.timing import undisturbed
+from edge_runtime.analysis.calibration.timing import Sitting, Timed
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.expectation import expect
 from edge_runtime.analysis.graph import build_graph
 from edge_runtime.analysis.profile import load_profile
-from edge_runtime.analysis.surroundings import Context, Part, Surroundings
+from edge_runtime.analysis.surroundings import Part, Surroundings
 from edge_runtime.cli import main
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import load_runtime
 from edge_runtime.model_file import parse_model
-
-
-def context(**changed: object) -> Context:
-    values = {
-        "threads": 1, "scale": 1.0, "per_operator_us": 0.0, "cold_us_per_mb": 0.0, "cold_once_us_per_mb": 0.0,
-        "handed_us_per_mb": 0.0, "call_us": 1.0, "copy_us_per_mb": 0.0, "kept_bytes": 2**20, "level2_bytes": 2**20,
-        "caches": 1, "error": 0.1,
-    }  # fmt: skip
-    return Context(**(values | changed))  # type: ignore[arg-type]
 
 
 def weighing(megabytes: float) -> Surroundings:
@@ -86,17 +78,22 @@ def test_costs_of_memory_that_no_device_has_are_refused(far: tuple[tuple[float, 
         context(far_us_per_mb=far)
 
 
+def chained(length: int, us: float) -> Chain:
+    """Return a chain of so many layers of 100 us."""
+    return Chain(length, Timed(us, 0.0, 1), Timed(100.0, 0.0, 1))
+
+
 def test_what_a_chain_takes_beyond_its_layers_is_the_cost_of_its_weights() -> None:
-    costs = far_costs([Chain(8, 1600.0, 100.0), Chain(64, 12_800.0, 100.0)], context())
+    costs = far_costs([chained(8, 1600.0), chained(64, 12_800.0)], context())
     taught = (pytest.approx(8.4, abs=0.1), 0.0)
     assert costs == (taught, (pytest.approx(67.2, abs=0.5), pytest.approx(95.1, abs=1)))
 
 
 @pytest.mark.runtime
 def test_only_chains_that_the_memory_allows_are_timed() -> None:
-    chains = time_chains(load_runtime(), threads=1, memory_mb=200, slowness=undisturbed)
+    chains = time_chains(load_runtime(), threads=1, memory_mb=200)
     assert [one.length for one in chains] == [3, 8]
-    assert all(one.us > one.alone_us > 0 for one in chains)
+    assert all(one.whole.us > 0 and one.layer.us > 0 for one in chains)
 
 
 def test_a_chain_has_weights_of_its_own_for_every_layer() -> None:
@@ -106,7 +103,8 @@ def test_a_chain_has_weights_of_its_own_for_every_layer() -> None:
 
 
 @pytest.mark.runtime
-def test_the_pace_is_told_against_what_the_references_took_before() -> None:
+def test_the_pace_is_told_against_what_the_references_took_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sitting, "time_us", lambda _sitting, _runs: 10.0)
     pace = Pace(load_runtime(), threads=1, every_s=3600)
     assert pace.now() == pytest.approx(1.0)
     pace.reference_us = tuple(us / 2 for us in pace.reference_us)

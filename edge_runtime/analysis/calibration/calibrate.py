@@ -3,8 +3,9 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import geometric_mean
 from typing import Any, Final
 
 import msgspec
@@ -15,14 +16,13 @@ from edge_runtime.analysis.calibration.caches import Cache, read_caches
 from edge_runtime.analysis.calibration.context import Described, fit_context
 from edge_runtime.analysis.calibration.far_weights import Chain, far_costs, time_chains
 from edge_runtime.analysis.calibration.fitting import LEAST_POINTS, fit_table
-from edge_runtime.analysis.calibration.network_timing import PARTS, Alone, NetworkTimer
+from edge_runtime.analysis.calibration.network_timing import PARTS, Known, NetworkTimer
 from edge_runtime.analysis.calibration.networks import NETWORKS
-from edge_runtime.analysis.calibration.pace import Pace
+from edge_runtime.analysis.calibration.pace import Course, Pace
 from edge_runtime.analysis.calibration.probe import in_turns
 from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.profile_text import memory_mb
-from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting, Slowness
-from edge_runtime.analysis.calibration.windows import longer_runs
+from edge_runtime.analysis.calibration.timing import Point, ProbeTimer, Sitting
 from edge_runtime.analysis.kernel_table import Table
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime, quiet_native_output
@@ -31,8 +31,6 @@ MOST_SECONDS: Final = 60.0
 PASSES: Final = ((0.68, 0.26), (0.32, 0.55))
 """Shares of the time, and of each what networks get. The first is long enough for everything to be timed once."""
 _CALL_S: Final = 0.15
-_WINDOWS_SHARE: Final = 0.02
-"""Of the time, for each number of threads, goes to what long runs are slower by."""
 _LEAST_SHARE: Final = 0.8
 """Of the time is for operators and networks, whatever came before."""
 _CHAINS_FROM_S: Final = 10.0
@@ -66,7 +64,7 @@ def calibrate(
         paces = {count: Pace(runtime, threads=count) for count in threads}
         measured = _measure(runtime, paces, began_s=began_s, seconds=seconds, progress=progress)
     took_s = time.monotonic() - began_s
-    if not measured.timer.points:
+    if not measured.timer.points():
         raise EngineError("no operator could be timed here; see edge-infer doctor")
     progress("fitting", 0)
     return Calibration(
@@ -76,20 +74,24 @@ def calibrate(
         machine=machine_name(machine),
         system=str(machine["system"]),
         seconds=round(took_s, 1),
-        noise=round(measured.timer.noise, 4),
+        noise=round(measured.timer.noise(measured.slowness), 4),
         **_fitted(measured, paces),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Everything that was measured; the last three by number of threads."""
+    """Everything that was measured; all but the first two by number of threads."""
 
     timer: ProbeTimer
     beside: NetworkTimer
+    courses: dict[int, Course]
     chains: dict[int, list[Chain]]
     call: dict[int, tuple[float, float]]
-    longer: dict[int, tuple[tuple[float, float], ...]]
+
+    def slowness(self, threads: int, at_s: float) -> float:
+        """Return how many times as long everything took at a moment as it usually did."""
+        return self.courses[threads].slowness(at_s)
 
 
 def _measure(
@@ -97,43 +99,40 @@ def _measure(
 ) -> _Measured:
     """Time everything until ``seconds`` after ``began_s``."""
 
-    def slowness(count: int) -> float:
-        return paces[count].now()
+    def meanwhile(count: int) -> None:
+        paces[count].keep_up()
 
     threads = tuple(paces)
-    beside = NetworkTimer(runtime, threads=threads, slowness=slowness)
+    beside = NetworkTimer(runtime, threads=threads, meanwhile=meanwhile)
     probes = in_turns([*all_probes(), *beside.probes()])
-    timer = ProbeTimer(probes, runtime, threads=threads, slowness=slowness)
+    timer = ProbeTimer(probes, runtime, threads=threads, meanwhile=meanwhile)
     call = {count: _call(runtime, count) for count in threads}
-    chains = _chains(runtime, threads, slowness) if seconds >= _CHAINS_FROM_S else {}
-    longer = {count: longer_runs(pace.sittings, _WINDOWS_SHARE * seconds) for count, pace in paces.items()}
+    chains = _chains(runtime, threads) if seconds >= _CHAINS_FROM_S else {}
     # Setting up takes its time on a busy machine: that must not be all there is.
     left_s = max(began_s + seconds - time.monotonic(), _LEAST_SHARE * seconds)
     for share, networks_share in PASSES:
         timer.run(left_s * share * (1 - networks_share), lambda done: progress("operators", done))
         beside.run(left_s * share * networks_share, lambda done: progress("networks", done))
-    return _Measured(timer, beside, chains, call, longer)
+    for pace in paces.values():
+        pace.settle()
+    courses = {count: pace.course() for count, pace in paces.items()}
+    return _Measured(timer, beside, courses, chains, call)
 
 
 def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
     """Return the contexts and the kernels, all at the pace that was usual meanwhile."""
     caches = read_caches()
-    settled = {count: pace.settle() for count, pace in paces.items()}
-    points = [replace(one, us=one.us * settled[one.threads]) for one in measured.timer.points]
-    tables = tuple(fit_kernels(points, caches))
-    # Their operators come from the tables, which are at that pace already.
-    wholes = [replace(one, us=one.us * settled[one.threads]) for one in measured.beside.wholes(_by(tables))]
+    tables = tuple(fit_kernels(measured.timer.points(measured.slowness), caches))
+    wholes = measured.beside.wholes(_by(tables), measured.slowness)
     contexts = []
     for count, pace in paces.items():
-        chains = [one.scaled(settled[count]) for one in measured.chains.get(count, [])]
-        call, longer = measured.call[count], measured.longer[count]
-        fitted = fit_context(wholes, threads=count, cache=caches[1], call=call, longer=longer)
-        far = far_costs(chains, fitted)
+        fitted = fit_context(wholes, threads=count, cache=caches[1], call=measured.call[count])
+        far = far_costs(measured.chains.get(count, []), fitted, measured.slowness)
         contexts.append(msgspec.structs.replace(fitted, reference_us=pace.reference_us, far_us_per_mb=far))
     return {"contexts": tuple(contexts), "kernels": tables}
 
 
-def _by(tables: Sequence[Table]) -> Alone:
+def _by(tables: Sequence[Table]) -> Known:
     """Return what tells the times of operators alone by these tables, as predictions will have them."""
     known = {(table.kernel, table.threads): table for table in tables}
 
@@ -145,12 +144,10 @@ def _by(tables: Sequence[Table]) -> Alone:
     return alone
 
 
-def _chains(runtime: Runtime, threads: Sequence[int], slowness: Slowness) -> dict[int, list[Chain]]:
+def _chains(runtime: Runtime, threads: Sequence[int]) -> dict[int, list[Chain]]:
     """Return the chains that could be timed, by number of threads; none where the interpreter does not run them."""
     with contextlib.suppress(EngineError):
-        return {
-            count: time_chains(runtime, threads=count, memory_mb=memory_mb(), slowness=slowness) for count in threads
-        }
+        return {count: time_chains(runtime, threads=count, memory_mb=memory_mb()) for count in threads}
     return {}
 
 
@@ -161,17 +158,21 @@ def machine_name(machine: dict[str, Any]) -> str:
 
 def fit_kernels(points: Sequence[Point], caches: tuple[Cache, Cache]) -> list[Table]:
     """Return a table for every kernel that has enough points."""
-    shortest: dict[tuple[str, int], dict[tuple[int, ...], float]] = {}
+    took_us: dict[tuple[str, int], dict[tuple[int, ...], list[float]]] = {}
     alone = {point.descriptor: point.us for point in points if point.threads == 1}
     for point in points:
         if point.us > SLOWEST_SHARE * alone.get(point.descriptor, point.us) + SLOWEST_US:
             continue
-        table = shortest.setdefault((point.descriptor.kernel, point.threads), {})
-        sizes = point.descriptor.sizes
-        table[sizes] = min(point.us, table.get(sizes, point.us))
+        table = took_us.setdefault((point.descriptor.kernel, point.threads), {})
+        table.setdefault(point.descriptor.sizes, []).append(point.us)
     return [
-        fit_table(kernel, threads, measured, caches_bytes=(caches[0].of(threads), caches[1].of(threads)))
-        for (kernel, threads), measured in sorted(shortest.items())
+        fit_table(
+            kernel,
+            threads,
+            {sizes: geometric_mean(times) for sizes, times in measured.items()},
+            caches_bytes=(caches[0].of(threads), caches[1].of(threads)),
+        )
+        for (kernel, threads), measured in sorted(took_us.items())
         if len(measured) >= LEAST_POINTS
     ]
 
@@ -182,6 +183,6 @@ def _call(runtime: Runtime, threads: int) -> tuple[float, float]:
     for shape in ([1, 16], [1, 224, 224, 3]):
         content = operators.unary("ABS", "float32", "float32", shape)
         sitting = Sitting(runtime, content, threads=threads)
-        found.append(sitting.shortest_call_us(_CALL_S / 2) - sitting.shortest_us(_CALL_S / 2))
+        found.append(sitting.usual_call_us(_CALL_S / 2) - sitting.usual_us(_CALL_S / 2))
     copied_mb = 2 * 4 * 224 * 224 * 3 / 1e6
     return max(found[0], 0.0), max(found[1] - found[0], 0.0) / copied_mb

@@ -13,19 +13,13 @@ from edge_runtime.analysis.calibration.fitting import least_squares_above_zero
 from edge_runtime.analysis.descriptor import Descriptor, describe
 from edge_runtime.analysis.graph import Graph
 from edge_runtime.analysis.kernel_table import Floats, matern
-from edge_runtime.analysis.surroundings import (
-    Caches,
-    Context,
-    Surroundings,
-    features,
-    known_us,
-    share_us,
-    slower_by,
-    surroundings_of,
-)
+from edge_runtime.analysis.network_cost import Alone, Context, known_us, share_us
+from edge_runtime.analysis.surroundings import Caches, Surroundings, features, surroundings_of
 from edge_runtime.analysis.xnnpack import delegation, fused_away
 
 _LEAST: Final = 6
+_COSTS: Final = 7
+"""Beside the scale."""
 _CACHE_SHARES: Final = (0.5, 0.65, 0.8, 1.0)
 _DISTURBED: Final = 3.0
 """Operators that alone took so many times longer than the network were kept from running; the smallest may."""
@@ -33,6 +27,7 @@ _TINY_US: Final = 2.0
 _PRIOR: Final = 10.0
 """How much the scale is kept near 1, in networks."""
 _USUAL_US_PER_MB: Final = 200.0
+_USUAL_US: Final = 500.0
 _ROUNDS: Final = 5
 _USUAL: Final = 0.03
 """Relative errors beyond this count by their size, no longer by its square."""
@@ -52,7 +47,7 @@ class Whole:
     around: Surroundings
     threads: int
     us: float
-    alone_us: tuple[float, ...]
+    alone: Alone
     kind: str
     """Networks of a kind are left out together when it is looked how well others predict them."""
 
@@ -85,18 +80,14 @@ def fit_context(
     threads: int,
     cache: Cache,
     call: tuple[float, float],
-    longer: tuple[tuple[float, float], ...] = (),
 ) -> Context:
-    """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied.
-
-    ``longer`` are microseconds and how many times slower runs of such length are.
-    """
+    """Return the context of so many threads; ``call`` is microseconds of a call and per megabyte copied."""
     chosen = [whole for whole in wholes if whole.threads == threads and not _is_disturbed(whole)]
     caches = -(-threads // cache.cores)
-    best = _context(threads, Caches(cache.size_bytes, cache.size_bytes, caches), np.array([1.0, 0, 0, 0, 0, 0]), call)
+    best = _context(threads, Caches(cache.size_bytes, cache.size_bytes, caches), np.array([1.0, *[0.0] * _COSTS]), call)
     if len(chosen) < _LEAST:
         return best
-    took_us = np.array([whole.us / slower_by(longer, whole.us) for whole in chosen])
+    took_us = np.array([whole.us for whole in chosen])
     kinds = np.array([whole.kind for whole in chosen])
     error = np.inf
     for share in _CACHE_SHARES:
@@ -108,11 +99,11 @@ def fit_context(
         found = _error(left_out, took_us)
         if found < error:
             error, best = found, _context(threads, tried, _solve(rows, took_us), call)
-    return msgspec.structs.replace(_bent(best, chosen, took_us), longer=longer)
+    return _bent(best, chosen, took_us)
 
 
 def _is_disturbed(whole: Whole) -> bool:
-    return sum(max(us - _TINY_US, 0.0) for us in whole.alone_us) > _DISTURBED * whole.us
+    return float(np.maximum(whole.alone.us - _TINY_US, 0.0).sum()) > _DISTURBED * whole.us
 
 
 def _context(threads: int, caches: Caches, found: Floats, call: tuple[float, float]) -> Context:
@@ -123,6 +114,8 @@ def _context(threads: int, caches: Caches, found: Floats, call: tuple[float, flo
         cold_us_per_mb=round(float(found[3]), 3),
         cold_once_us_per_mb=round(float(found[4]), 3),
         handed_us_per_mb=round(float(found[5]), 3),
+        shared_us=round(float(found[6]), 4),
+        wake_us=round(float(found[7]), 3),
         call_us=round(call[0], 3),
         copy_us_per_mb=round(call[1], 3),
         kept_bytes=caches.kept_bytes,
@@ -151,19 +144,21 @@ def _rows(wholes: Sequence[Whole], caches: Caches) -> Floats:
     for whole in wholes:
         beside = len(whole.around.parts) - whole.around.runs
         often, once = caches.cold_sums(whole.around)
-        rows.append([sum(whole.alone_us), beside, -beside, often / 1e6, once / 1e6, whole.around.handed_mb])
+        shared = whole.alone.shared() if whole.threads > 1 else (0, 0.0)
+        bytes_ = [often / 1e6, once / 1e6, whole.around.handed_mb]
+        rows.append([whole.alone.total_us, beside, -beside, *bytes_, *shared])
     return np.array(rows)
 
 
 def _solve(rows: Floats, took_us: Floats) -> Floats:
-    """Return scale, an operator's overhead above and below zero, cold weights, those used once, values handed on.
+    """Return scale, overhead of an operator above and below zero, and what bytes, sharing and waking cost.
 
     By relative errors.
     """
     # Few networks say anything of bytes: what they cost is kept from being what one disturbed network wants it to be.
-    prior = np.diag([_PRIOR, 0.0, 0.0, *[1 / _USUAL_US_PER_MB] * 3])[[0, 3, 4, 5]]
+    prior = np.diag([_PRIOR, 0.0, 0.0, *[1 / _USUAL_US_PER_MB] * 3, *[1 / _USUAL_US] * 2])[[0, *range(3, 1 + _COSTS)]]
     matrix = np.vstack([rows / took_us[:, None], prior])
-    wanted = np.concatenate([np.ones(len(took_us)), [_PRIOR, 0.0, 0.0, 0.0]])
+    wanted = np.concatenate([np.ones(len(took_us)), [_PRIOR], np.zeros(len(prior) - 1)])
     size = np.abs(matrix).max(axis=0) + 1e-12
     weights: Floats = np.ones(len(wanted))
     found: Floats = np.zeros(rows.shape[1])
@@ -176,14 +171,13 @@ def _solve(rows: Floats, took_us: Floats) -> Floats:
 
 def _bent(context: Context, wholes: Sequence[Whole], took_us: Floats) -> Context:
     """Return the context with what is left explained by the operators' sizes, and the error of leaving one out."""
-    known = np.array([known_us(context, whole.alone_us, whole.around) for whole in wholes])
+    known = np.array([known_us(context, whole.alone, whole.around) for whole in wholes])
     left = np.clip((took_us - known) / took_us, -1.0, 1.0)
-    at = [features(whole.around, np.array(whole.alone_us), context.caches_of()) for whole in wholes]
+    at = [features(whole.around, whole.alone.us, context.caches_of()) for whole in wholes]
     centres = _spread(np.unique(np.round(np.vstack(at)), axis=0))
     spread = np.linalg.cholesky(matern(centres, centres, REACH) + 1e-6 * np.eye(len(centres)))
     shares = [
-        share_us(np.array(whole.alone_us)) @ matern(points, centres, REACH)
-        for whole, points in zip(wholes, at, strict=True)
+        share_us(whole.alone.us) @ matern(points, centres, REACH) for whole, points in zip(wholes, at, strict=True)
     ]
     basis = np.linalg.solve(spread, (np.array(shares) / took_us[:, None]).T).T
     inverse = np.linalg.inv(basis.T @ basis + (_NOISE / AMPLITUDE) ** 2 * np.eye(len(centres)))

@@ -61,6 +61,16 @@ class ModelWriter:
         quantization = {2: Numbers("f", scales), 3: Numbers("q", [zero] * len(scales)), 6: Scalar("i", axis or 0)}
         return self._add(shape, type_name, _repeated("int8", size), quantization)
 
+    def slopes(self, channels: int, type_name: str) -> int:
+        """Add a constant for each channel, above zero as trained slopes mostly are: kernels branch on the sign."""
+        shape = [1, 1, channels]
+        if type_name == "float32":
+            return self._add(shape, type_name, np.full(channels, 0.25, np.float32).tobytes(), {})
+        zero = 128 if type_name == "uint8" else 0
+        return self._add(
+            shape, type_name, bytes([zero + 100]) * channels, {2: Numbers("f", [0.0025]), 3: Numbers("q", [zero])}
+        )
+
     def bias(self, channels: int, type_name: str) -> int:
         """Add the bias that belongs to such weights: float32, or int32 with the product of both scales."""
         if type_name in {"float32", "dynamic"}:

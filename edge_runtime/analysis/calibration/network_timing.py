@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from math import exp, log
-from statistics import fmean
 from typing import Any, Final
 
 from edge_runtime.analysis.calibration.context import Described, Whole, describe_graph
 from edge_runtime.analysis.calibration.networks import networks
 from edge_runtime.analysis.calibration.probe import Probe
-from edge_runtime.analysis.calibration.timing import Sitting, Slowness, undisturbed
+from edge_runtime.analysis.calibration.timing import (
+    Meanwhile,
+    Slowness,
+    Timed,
+    time_within,
+    together,
+    undisturbed,
+)
 from edge_runtime.analysis.calibration.wiring import Network
 from edge_runtime.analysis.graph import build_graph
+from edge_runtime.analysis.network_cost import Alone
 from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import Runtime
 from edge_runtime.model_file import parse_model
@@ -26,7 +32,7 @@ _LARGE_SHARE: Final = 4.0
 """Of the time, that a large network gets, in that of another one: what comes last is not to be left out."""
 PARTS: Final = 374
 """How many probes ``NetworkTimer.probes`` returns: told before the networks are made, which takes a while."""
-Alone = Callable[[Described, int], Sequence[float] | None]
+Known = Callable[[Described, int], Sequence[float] | None]
 """Tells what the operators of a graph take alone, with so many threads, in microseconds; None where one is unknown."""
 
 
@@ -39,13 +45,13 @@ def _some(probes: list[Probe]) -> list[Probe]:
 class NetworkTimer:
     """Times networks pass after pass. One thread calls it."""
 
-    def __init__(self, runtime: Runtime, *, threads: Sequence[int], slowness: Slowness = undisturbed) -> None:
-        self._runtime, self._threads, self._slowness = runtime, threads, slowness
+    def __init__(self, runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile | None = None) -> None:
+        self._runtime, self._threads, self._meanwhile = runtime, threads, meanwhile or (lambda _threads: None)
         self._networks = [
             (network, describe_graph(build_graph(parse_model(network.make(), "network")), runtime=runtime.name))
             for network in networks()
         ]
-        self._took_us: dict[tuple[int, int], list[float]] = {}
+        self._took: dict[tuple[int, int], list[Timed]] = {}
         self._left_out: set[int] = set()
 
     def probes(self) -> list[Probe]:
@@ -57,14 +63,15 @@ class NetworkTimer:
                     chosen.setdefault(part.step, {})[part.key] = Probe(f"part {part.step}", part.make)
         return [probe for alike in chosen.values() for probe in _some(list(alike.values()))]
 
-    def wholes(self, alone: Alone) -> list[Whole]:
-        """Return every network that was timed; the mean of its times, which is disturbed less than one of them."""
+    def wholes(self, alone: Known, slowness: Slowness = undisturbed) -> list[Whole]:
+        """Return every network that was timed, with what its operators take alone."""
         found = []
-        for (number, count), times in self._took_us.items():
+        for (number, count), timed in self._took.items():
             network, described = self._networks[number]
-            if alone_us := alone(described, count):
-                us = exp(fmean(map(log, times)))
-                found.append(Whole(described.around, count, us, tuple(alone_us), network.kind))
+            single_us, alone_us = alone(described, min(self._threads)), alone(described, count)
+            if single_us and alone_us:
+                took = Alone.of(single_us, alone_us)
+                found.append(Whole(described.around, count, together(timed, slowness), took, network.kind))
         return found
 
     def run(self, seconds: float, progress: Callable[[int], object] = lambda _done: None) -> None:
@@ -85,8 +92,6 @@ class NetworkTimer:
                     break
 
     def _time(self, number: int, network: Network, threads: int, share_s: float) -> None:
-        began_s = time.monotonic()
-        whole = Sitting(self._runtime, network.make(), threads=threads)
-        # Building takes its part of the share; what is left of it is for running.
-        us = whole.shortest_us(max(0.0, share_s - (time.monotonic() - began_s)))
-        self._took_us.setdefault((number, threads), []).append(us / self._slowness(threads))
+        timed = time_within(self._runtime, network.make(), threads=threads, seconds=share_s)
+        self._took.setdefault((number, threads), []).append(timed)
+        self._meanwhile(threads)

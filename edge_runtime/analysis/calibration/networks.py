@@ -8,6 +8,7 @@ Their sizes are drawn at random (seeded); they are of no family of published net
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from math import prod
 from random import Random
 from typing import Final
 
@@ -19,8 +20,9 @@ from edge_runtime.analysis.calibration.wiring import Network, Value, Wiring
 _WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _PATTERNS: Final = 80
 _MIXTURES: Final = 200
+_TURNS: Final = 16
 _LARGE: Final = 20
-NETWORKS: Final = _PATTERNS + _MIXTURES + _LARGE
+NETWORKS: Final = _PATTERNS + _MIXTURES + _TURNS + _LARGE
 _MOST_MACS: Final = 150_000_000
 _TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
 _DENSE_WIDTHS: Final = ((16, 32, 64), (32, 64, 128, 256), (64, 128, 256, 512))
@@ -36,7 +38,26 @@ def networks() -> Iterator[Network]:
     for number, network in enumerate(patterns(_PATTERNS)):
         yield network
         yield from islice(mixed, int((number + 1) * share) - int(number * share))
+    yield from turns(_TURNS)
     yield from large(_LARGE)
+
+
+def turns(count: int) -> Iterator[Network]:
+    """Yield networks in which operators that threads share and such that one works on alone take turns."""
+    random = Random(31)  # noqa: S311 - the same networks on every device
+    for number in range(count):
+        network = Wiring("int8" if number % 2 else "float32", f"turns {number % 4}")
+        # Depthwise convolutions of a single row are not shared, nor is what the interpreter runs itself.
+        on_row = network.type == "float32" or random.random() < 0.5
+        sizes = (1, random.choice((64, 100, 200, 400, 800))) if on_row else (random.choice((8, 14, 20, 28)),) * 2
+        x = network.input((1, *sizes, random.choice((16, 32, 64, 128))))
+        for _ in range(random.randint(3, 12)):
+            channels = max(16, min(random.choice(_WIDTHS[3:9]), _MOST_MACS // 20 // (prod(x.shape)) // 8 * 8))
+            x = network.add(partial(make.convolution, channels, 1, 1), x)
+            for _ in range(random.choice((1, 1, 1, 2, 3))):
+                alone = partial(make.depthwise, random.choice((3, 9, 15)), 1) if on_row else _SWISH
+                x = network.add(alone, x)
+        yield network.finished(x)
 
 
 def patterns(count: int) -> Iterator[Network]:
@@ -47,6 +68,9 @@ def patterns(count: int) -> Iterator[Network]:
         kind, build = kinds[number % len(kinds)]
         type_name = _TYPES[(number % len(kinds) + number // len(kinds)) % len(_TYPES)]
         yield build(random, Wiring("int8" if kind in _NOT_UNSIGNED and type_name == "uint8" else type_name, kind))
+
+
+_SWISH: Final = partial(make.unary, "HARD_SWISH")
 
 
 def chain(length: int, *, side: int, channels: int) -> Network:

@@ -50,6 +50,18 @@ def depthwise(
     return writer.model([fed], [made])
 
 
+def multiplied(type_name: str, sizes: tuple[int, int], channels: int, *, times: int, window: tuple[int, int]) -> bytes:
+    """Return DEPTHWISE_CONV_2D that makes ``times`` channels of each; ``sizes`` are height and width of the result."""
+    writer, (height, width) = ModelWriter(), sizes
+    fed = writer.tensor([1, height + window[0] - 1, width + window[1] - 1, channels], type_name)
+    weights = writer.weights([1, *window, channels * times], type_name, axis=3)
+    made = writer.tensor([1, height, width, channels * times], type_name)
+    options = (2, {0: Scalar("b", 1), 1: Scalar("i", 1), 2: Scalar("i", 1), 3: Scalar("i", times)})
+    inputs = [fed, weights, writer.bias(channels * times, type_name)]
+    writer.operator("DEPTHWISE_CONV_2D", inputs, [made], options, version=3)
+    return writer.model([fed], [made])
+
+
 def transposed(type_name: str, side: int, channels: tuple[int, int], *, window: int, stride: int = 2) -> bytes:
     """Return TRANSPOSE_CONV that makes a picture of ``side`` by ``side`` larger by ``stride``."""
     writer, (depth, width) = ModelWriter(), channels
@@ -121,13 +133,12 @@ def unary(name: str, fed_type: str, made_type: str, shape: Sequence[int], option
 
 
 def prelu(type_name: str, shape: Sequence[int]) -> bytes:
-    """Return PRELU with a slope for each channel, constant in float32."""
+    """Return PRELU with a slope for each channel."""
     writer = ModelWriter()
-    fed, slopes = writer.tensor(shape, type_name), [1, 1, shape[-1]]
-    slope = writer.weights(slopes, type_name) if type_name == "float32" else writer.tensor(slopes, type_name)
+    fed, slope = writer.tensor(shape, type_name), writer.slopes(shape[-1], type_name)
     made = writer.tensor(shape, type_name)
     writer.operator("PRELU", [fed, slope], [made], None)
-    return writer.model([fed] if type_name == "float32" else [fed, slope], [made])
+    return writer.model([fed], [made])
 
 
 def positive(name: str, shape: Sequence[int]) -> bytes:

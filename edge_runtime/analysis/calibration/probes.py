@@ -26,8 +26,8 @@ def _weighted() -> Iterator[Probe]:
     """Yield operators with weights, their sizes drawn at random."""
     random = Random(7)  # noqa: S311 - the same operators on every device
     for type_name, share in (("float32", 1.0), ("int8", 1.0), ("uint8", 0.25)):
-        yield from _pointwise(random, type_name, int(150 * share))
-        yield from _windowed(random, type_name, int(180 * share))
+        yield from _pointwise(random, type_name, int(170 * share))
+        yield from _windowed(random, type_name, int(220 * share))
         yield from _grouped(random, type_name, int(60 * share))
         yield from _single(random, type_name, int(28 * share))
         yield from _depthwise(random, type_name, int(80 * share))
@@ -37,6 +37,7 @@ def _weighted() -> Iterator[Probe]:
     for type_name in MAIN_TYPES:
         yield from _transposed(random, type_name, 50)
         yield from _products(random, type_name, 16)
+        yield from _multiplied(random, type_name, 24)
     for type_name in ("dynamic", "int8"):
         yield from _recurrent(random, type_name, 12)
 
@@ -96,13 +97,10 @@ def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
         side, (channels, _) = picture_sizes(random, taps=1, alike=True)
         depthwise = partial(make.depthwise, type_name, side, channels, window=window, stride=stride)
         yield Probe(f"{type_name} depthwise", depthwise)
-    for _ in range(count // 6):
-        side, channels, stride = (
-            random.choice((4, 7, 8, 14, 16, 28, 32)),
-            random.randint(1, 24) * 8,
-            random.choice((1, 2)),
-        )
-        if side * side * channels <= MOST_SINGLE:
+    for number in range(count // 3):
+        side, stride = random.choice((1, 2, 4, 7, 8, 14, 16, 28, 32)), random.choice((1, 2))
+        channels = random.randint(1, 32) * 8 if number % 2 else random.randint(4, 192)
+        if side * side * channels <= MOST_SINGLE // 2:
             large = partial(make.depthwise, type_name, side, channels, window=random.choice((7, 7, 9)), stride=stride)
             yield Probe(f"{type_name} depthwise large", large)
     for _ in range(count // 4):
@@ -112,6 +110,17 @@ def _depthwise(random: Random, type_name: str, count: int) -> Iterator[Probe]:
         )
         row = partial(make.depthwise, type_name, length, channels, window=random.choice((3, 5, 9, 15)), row=True)
         yield Probe(f"{type_name} depthwise row", row)
+
+
+def _multiplied(random: Random, type_name: str, count: int) -> Iterator[Probe]:
+    """Yield depthwise convolutions that make several channels of each, over pictures and down their columns."""
+    for number in range(count):
+        channels, times = random.choice((1, 2, 4, 8, 16)), random.choice((2, 2, 4, 8))
+        wide = random.choice((16, 32, 64, 128, 256))
+        sizes, window = ((wide, wide), (3, 3)) if number % 2 else ((1, wide), (random.choice((8, 16, 22)), 1))
+        if prod(sizes) * channels * times <= MOST_SINGLE:
+            made = partial(make.multiplied, type_name, sizes, channels, times=times, window=window)
+            yield Probe(f"{type_name} depthwise multiplied", made)
 
 
 def _dense(random: Random, type_name: str, count: int) -> Iterator[Probe]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.analysis.calibrated import Calibration
 from edge_runtime.analysis.calibration.speeds import kernels_of
-from edge_runtime.analysis.surroundings import Context
+from edge_runtime.analysis.network_cost import Context
 
 _HEAD: Final = """\
 # The profile of one device, measured by edge-infer bench --calibrate. Predict for it, here or elsewhere, with

@@ -1,12 +1,14 @@
-"""Time probes on this machine: the shortest of many runs, taken again in a second pass after all others.
+"""Time probes on this machine: the median of many short runs, taken again in a second pass after all others.
 
-A noisy or hot machine is slow for a while and then fast again; what is measured at two moments far apart and counted
-by its minimum repeats within a few percent where medians do not.
+A noisy or hot machine is slow for a while and then fast again. What a model usually takes is what its user sees, and
+what is measured at several moments, each at its pace (``calibration.pace``), repeats within a few percent.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import log
+from statistics import geometric_mean, median
 from typing import Any, Final
 
 import numpy as np
@@ -19,17 +21,19 @@ from edge_runtime.errors import EngineError
 from edge_runtime.interpreter import NATIVE_ERRORS, Runtime, one_line
 from edge_runtime.model_file import parse_model
 
-LEAST_BATCHES: Final = 4
-BATCH_S: Final = 0.0005
+LEAST_BATCHES: Final = 5
+BATCH_S: Final = 0.0003
 LONGEST_S: Final = 0.1
 """What takes longer than this is not run again."""
 
 
-Slowness = Callable[[int], float]
-"""Tells how many times as long everything takes at this moment, with so many threads; times are divided by it."""
+Slowness = Callable[[int, float], float]
+"""Tells how many times as long everything took with so many threads at a moment (``time.monotonic``)."""
+Meanwhile = Callable[[int], object]
+"""Called after everything that was timed, with the number of its threads."""
 
 
-def undisturbed(_threads: int) -> float:
+def undisturbed(_threads: int, _at_s: float) -> float:
     """Return 1: a machine that is always as fast."""
     return 1.0
 
@@ -41,6 +45,24 @@ class Point:
     descriptor: Descriptor
     threads: int
     us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What a run took at a moment, with so many threads."""
+
+    us: float
+    at_s: float
+    threads: int
+
+    def at_pace(self, slowness: Slowness) -> float:
+        """Return what it would have taken at the pace 1."""
+        return self.us / slowness(self.threads, self.at_s)
+
+
+def together(timed: Sequence[Timed], slowness: Slowness) -> float:
+    """Return the geometric mean of what was timed at several moments, each at the pace 1."""
+    return geometric_mean(one.at_pace(slowness) for one in timed)
 
 
 class Sitting:
@@ -55,19 +77,19 @@ class Sitting:
         except NATIVE_ERRORS as error:
             raise EngineError(f"this operator does not run by itself: {one_line(error)}") from error
 
-    def shortest_us(self, seconds: float) -> float:
-        """Return the time of a run, the shortest of those that fit into ``seconds`` (see ``shortest``)."""
-        return shortest(self._interpreter.invoke, seconds)
+    def usual_us(self, seconds: float) -> float:
+        """Return the time of a run, of those that fit into ``seconds`` (see ``usual``)."""
+        return usual(self._interpreter.invoke, seconds)
 
     def runs_in(self, seconds: float) -> int:
         """Return how many runs take about so long."""
-        return max(1, int(1e6 * seconds / max(self.shortest_us(seconds), 0.01)))
+        return max(1, int(1e6 * seconds / max(self.usual_us(seconds), 0.01)))
 
     def time_us(self, count: int) -> float:
         """Return the mean time of so many runs."""
         return _batch_ns(self._interpreter.invoke, count) / count / 1e3
 
-    def shortest_call_us(self, seconds: float) -> float:
+    def usual_call_us(self, seconds: float) -> float:
         """Return the same for calls as an engine makes them: inputs set, run, outputs copied."""
         inner = self._interpreter
         inputs = [(detail["index"], inner.get_tensor(detail["index"])) for detail in inner.get_input_details()]
@@ -80,14 +102,13 @@ class Sitting:
             for index in outputs:
                 inner.get_tensor(index)
 
-        return shortest(call, seconds)
+        return usual(call, seconds)
 
 
-def shortest(run: Callable[[], object], seconds: float) -> float:
-    """Return microseconds of a run: the shortest mean over ``BATCH_S``, of those that fit into ``seconds``.
+def usual(run: Callable[[], object], seconds: float) -> float:
+    """Return microseconds of a run: the median of means over ``BATCH_S``, of those that fit into ``seconds``.
 
-    A processor is never undisturbed for long: the sum of the shortest moments of many operators is less than the
-    shortest moment of a network. Means over the same short time are comparable.
+    The shortest of them would be another moment's for each operator: no network is as fast as all of those together.
     """
     now = time.perf_counter_ns
     end_ns = now() + int(seconds * 1e9)
@@ -97,7 +118,7 @@ def shortest(run: Callable[[], object], seconds: float) -> float:
         times_ns = [_batch_ns(run, batch)]
     while (len(times_ns) < LEAST_BATCHES or now() < end_ns) and times_ns[-1] < LONGEST_S * 1e9:
         times_ns.append(_batch_ns(run, batch))
-    return min(times_ns) / batch / 1e3
+    return median(times_ns) / batch / 1e3
 
 
 def _batch_ns(run: Callable[[], object], count: int) -> int:
@@ -128,29 +149,32 @@ def describe_probe(probe: Probe, content: bytes, *, quantized: bool) -> Descript
 
 
 class ProbeTimer:
-    """Times a list of probes pass after pass and keeps the shortest time of each.
-
-    Those that do not run here are left out. One thread calls it.
-    """
+    """Times a list of probes pass after pass. Those that do not run here are left out. One thread calls it."""
 
     def __init__(
-        self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int], slowness: Slowness = undisturbed
+        self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile | None = None
     ) -> None:
-        self._probes, self._runtime, self._threads, self._slowness = probes, runtime, threads, slowness
-        self._found: dict[tuple[int, int], Point] = {}
-        self._apart: dict[tuple[int, int], float] = {}
+        self._probes, self._runtime, self._threads = probes, runtime, threads
+        self._meanwhile = meanwhile or (lambda _threads: None)
+        self._found: dict[tuple[int, int], tuple[Descriptor, list[Timed]]] = {}
         self._left_out: set[int] = set()
         self._following = 0
 
-    @property
-    def points(self) -> list[Point]:
+    def points(self, slowness: Slowness = undisturbed) -> list[Point]:
         """Return what was measured so far."""
-        return list(self._found.values())
+        return [
+            Point(descriptor, threads, together(timed, slowness))
+            for (_, threads), (descriptor, timed) in self._found.items()
+        ]
 
-    @property
-    def noise(self) -> float:
-        """Return how far two passes are apart: the median of the logarithm."""
-        return float(np.median(list(self._apart.values()))) if self._apart else 0.0
+    def noise(self, slowness: Slowness = undisturbed) -> float:
+        """Return how far two passes are apart: the median of the logarithm, 0 of a single one."""
+        apart = [
+            abs(log(timed[1].at_pace(slowness) / timed[0].at_pace(slowness)))
+            for _, timed in self._found.values()
+            if len(timed) > 1
+        ]
+        return median(apart) if apart else 0.0
 
     def run(self, seconds: float, progress: Callable[[int], object] = lambda _done: None) -> None:
         """Time all probes once within ``seconds``, or as many as can be; ``progress`` is told of every probe.
@@ -169,26 +193,25 @@ class ProbeTimer:
                 continue
             share_s = left_s / (len(self._probes) - done) / len(self._threads)
             try:
-                points = list(_time_probe(probe, self._runtime, threads=self._threads, share_s=share_s))
+                for descriptor, timed in _time_probe(probe, self._runtime, threads=self._threads, share_s=share_s):
+                    self._found.setdefault((index, timed.threads), (descriptor, []))[1].append(timed)
+                    self._meanwhile(timed.threads)
             except EngineError:
                 self._left_out.add(index)
-                continue
-            for point in points:
-                self._keep(index, replace(point, us=point.us / self._slowness(point.threads)))
-
-    def _keep(self, index: int, point: Point) -> None:
-        seen = self._found.get((index, point.threads))
-        if seen:
-            self._apart[index, point.threads] = abs(float(np.log(point.us / seen.us)))
-            point = replace(point, us=min(point.us, seen.us))
-        self._found[index, point.threads] = point
 
 
-def _time_probe(probe: Probe, runtime: Runtime, *, threads: Iterable[int], share_s: float) -> Iterable[Point]:
+def _time_probe(
+    probe: Probe, runtime: Runtime, *, threads: Iterable[int], share_s: float
+) -> Iterable[tuple[Descriptor, Timed]]:
     content = probe.make()
     descriptor = describe_probe(probe, content, quantized=runtime.name == "litert")
     for used in threads:
-        began_s = time.monotonic()
-        sitting = Sitting(runtime, content, threads=used)
-        # Building takes its part of the share; what is left of it is for running.
-        yield Point(descriptor, used, sitting.shortest_us(max(0.0, share_s - (time.monotonic() - began_s))))
+        yield descriptor, time_within(runtime, content, threads=used, seconds=share_s)
+
+
+def time_within(runtime: Runtime, content: bytes, *, threads: int, seconds: float) -> Timed:
+    """Build an interpreter and time a run, both within ``seconds`` if that can be. Raises EngineError."""
+    began_s = time.monotonic()
+    sitting = Sitting(runtime, content, threads=threads)
+    us = sitting.usual_us(max(0.0, seconds - (time.monotonic() - began_s)))
+    return Timed(us, time.monotonic(), threads)

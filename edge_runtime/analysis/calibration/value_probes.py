@@ -98,6 +98,12 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
         turned = [shape[axis] for axis in order]
         turn = partial(moved, "TRANSPOSE", made_shape=turned, constants=[order], options=(26, {}))
         yield Probe(f"TRANSPOSE {type_name} {variant}", turn)
+    for groups in (2, 4):
+        parts, order = [1, side * side, groups, channels // groups], [0, 1, 3, 2]
+        mixed = [1, side * side, channels // groups, groups]
+        constants = [order]
+        shuffle = partial(make.with_integers, "TRANSPOSE", type_name, parts, mixed, constants, options=(26, {}))
+        yield Probe(f"TRANSPOSE {type_name} pairs", shuffle)
     pick = partial(make.packed, type_name, [side, side, channels // 2], 2)
     yield Probe(f"PACK {type_name}", pick)
     if side < 80:
@@ -105,6 +111,10 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
             yield Probe(f"{name} {type_name}", partial(make.resized, name, type_name, side, channels // 4, 2))
         small, large = [1, side, side, channels // 4], [1, 2 * side, 2 * side, channels // 4]
         tile = partial(make.with_integers, "TILE", type_name, small, large, [[1, 2, 2, 1]], version=1)
+        yield Probe(f"TILE {type_name}", tile)
+        # Values of one pixel beside each other: as pictures are enlarged by repeating.
+        thin, twice = [1, side, side, 1, channels // 4], [1, side, side, 2, channels // 4]
+        tile = partial(make.with_integers, "TILE", type_name, thin, twice, [[1, 1, 1, 2, 1]], version=1)
         yield Probe(f"TILE {type_name}", tile)
     yield Probe(f"ARG_MAX {type_name}", partial(make.arg_max, type_name, shape))
 
