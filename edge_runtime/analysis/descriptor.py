@@ -149,6 +149,9 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
     elif node.name == "RESHAPE":
         # Copied in one piece, whatever its shape.
         return "", (1, larger.elements, 1)
+    elif node.name == "SLICE" and fed is not None and not all(graph.constant[at] for at in node.inputs[1:3] if at >= 0):
+        # What is kept of a sequence as a loop goes on: half of it on average.
+        return "", (1, fed.elements // 2, 1)
     elif node.name in _CUTTING and fed is not None:
         inner = _run(fed, result)
     elif node.name == "TILE" and fed is not None:

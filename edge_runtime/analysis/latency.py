@@ -16,7 +16,7 @@ from edge_runtime.analysis.cost import CONTROL
 from edge_runtime.analysis.descriptor import describe
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.loops import alternatives
-from edge_runtime.analysis.network_cost import Alone, call_us, in_context_us
+from edge_runtime.analysis.network_cost import Alone, call_us, in_context_us, repeated_us
 from edge_runtime.analysis.prediction import Latency, NodeLatency, Work
 from edge_runtime.analysis.profile import Kernel, Kernels, Profile
 from edge_runtime.analysis.surroundings import surroundings_of
@@ -46,7 +46,9 @@ def predict_latency(
 
     def predict(one: Graph, *, repeated: bool = True) -> Latency:
         works = model_work(one, runtime=runtime, xnnpack=xnnpack, repeated=repeated)
-        found = _predict(one, profile, works, threads=threads, runtime=runtime, xnnpack=xnnpack, known=known)
+        found = _predict(
+            one, profile, works, threads=threads, runtime=runtime, xnnpack=xnnpack, known=known, repeated=repeated
+        )
         return _with_called(one, found, predict) if any(node.name in CONTROL for node in one.nodes) else found
 
     return predict(graph, repeated=False)
@@ -97,6 +99,7 @@ def _predict(
     runtime: RuntimeName,
     xnnpack: bool,
     known: Known | None,
+    repeated: bool,
 ) -> Latency:
     used = threads or int(profile.cores.value)
     if profile.calibration:
@@ -109,6 +112,7 @@ def _predict(
             runtime=runtime,
             xnnpack=xnnpack,
             known=known,
+            repeated=repeated,
         )
     times = (node_ms(work, profile, threads=used) for work in works)
     nodes = tuple(NodeLatency(work, ms, ms) for work, ms in zip(works, times, strict=True))
@@ -126,6 +130,7 @@ def _by_calibration(
     runtime: RuntimeName,
     xnnpack: bool,
     known: Known | None,
+    repeated: bool,
 ) -> Latency:
     described = [describe(graph, node, delegated=work.delegated) for node, work in zip(graph.nodes, works, strict=True)]
     tables = calibration.operators(described, threads=threads)
@@ -142,7 +147,8 @@ def _by_calibration(
     single = _of_one_thread(calibration.operators(described, threads=1), tables, [us for us, _ in alone])
     counted = [number for number in range(len(alone)) if number not in fused]
     took = Alone.of([single[number] for number in counted], [alone[number][0] for number in counted])
-    whole_us = in_context_us(context, took, around) if counted else 0.0
+    in_context = repeated_us if repeated else in_context_us
+    whole_us = in_context(context, took, around) if counted else 0.0
     beside = whole_us / took.total_us if counted else 0.0
     nodes = tuple(
         NodeLatency(work, 0.0 if number in fused else us * beside / 1e3, us / 1e3, exact is not None)

@@ -14,7 +14,7 @@ Processes for Machine Learning, 2006, chapter 2; with a few of the operators as 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import exp, log
@@ -187,6 +187,12 @@ def in_context_us(context: Context, alone: Alone, around: Surroundings) -> float
     known = known_us(context, alone, around)
     us = known + context.bend_us(alone.us, around)
     return max(us, 0.5 * known, 0.05 * alone.total_us)
+
+
+def repeated_us(context: Context, alone: Alone, around: Surroundings) -> float:
+    """Return one run of a graph that an operator runs again and again: no operator is called as an inference is."""
+    called = tuple(replace(part, delegated=True) for part in around.parts)
+    return known_us(context, alone, replace(around, parts=called, runs=1))
 
 
 def share_us(alone_us: Floats) -> Floats:

@@ -184,7 +184,13 @@ def _is_centred(graph: Graph, node: Node) -> bool:
     return right is None or right.type.name not in _8_BIT or not any(right.zero_point_values)
 
 
+def _stores_where_it_cuts(graph: Graph, node: Node) -> bool:
+    """Return whether begin and size are in the file: in loops over sequences they are computed at every step."""
+    return all(index >= 0 and graph.constant[index] for index in node.inputs[1:3])
+
+
 _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
+    "SLICE": _stores_where_it_cuts,
     "CONV_2D": _stores_weights,
     "DEPTHWISE_CONV_2D": _stores_weights_of_its_type,
     "TRANSPOSE_CONV": _stores_weights,

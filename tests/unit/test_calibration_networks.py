@@ -15,6 +15,7 @@ from edge_runtime.analysis.calibration.context import Whole, describe_graph, fit
 from edge_runtime.analysis.calibration.fitting import fit_table
 from edge_runtime.analysis.calibration.large import large
 from edge_runtime.analysis.calibration.mixtures import mixtures
+from edge_runtime.analysis.calibration.model_writer import ModelWriter
 from edge_runtime.analysis.calibration.networks import NETWORKS, networks, turns
 from edge_runtime.analysis.calibration.pace import Course, Pace, references
 from edge_runtime.analysis.calibration.probe import Probe
@@ -22,8 +23,9 @@ from edge_runtime.analysis.calibration.probes import all_probes
 from edge_runtime.analysis.calibration.timing import Point, Sitting, Slowness, Timed, describe_probe, undisturbed
 from edge_runtime.analysis.descriptor import Descriptor
 from edge_runtime.analysis.graph import build_graph
-from edge_runtime.analysis.network_cost import Alone, in_context_us, share_us
+from edge_runtime.analysis.network_cost import Alone, in_context_us, repeated_us, share_us
 from edge_runtime.analysis.surroundings import Part, Surroundings
+from edge_runtime.analysis.xnnpack import takes
 from edge_runtime.cli.bench_calibrate import report
 from edge_runtime.interpreter import load_runtime, quiet_native_output
 from edge_runtime.model_file import parse_model
@@ -245,3 +247,63 @@ def test_the_pace_is_that_of_this_moment_and_not_of_a_second_before(monkeypatch:
     looked_at = Pace(load_runtime(), threads=1)
     now_s, took_us = 1.0, 11.0
     assert looked_at.now() == pytest.approx(1.1)
+
+
+def test_what_a_loop_runs_is_not_paid_for_as_inferences() -> None:
+    around, alone = handing((0,) * 20), Alone.of([0.4] * 20, [0.4] * 20)
+    plain = replace(around, parts=tuple(replace(part, delegated=False) for part in around.parts), runs=20)
+    spared = context(per_operator_us=-0.35)
+    assert in_context_us(spared, alone, plain) == pytest.approx(20 * 0.4)
+    assert repeated_us(spared, alone, plain) == pytest.approx(in_context_us(spared, alone, around))
+    assert 0 < repeated_us(spared, alone, plain) < 20 * 0.1
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_slice_whose_place_is_computed_stays_with_the_interpreter_and_takes_half_on_average(*, stored: bool) -> None:
+    writer = ModelWriter()
+    fed = writer.tensor([64, 1, 32], "float32")
+    places = [writer.integers([0, 0, 0]), writer.integers([1, 1, 32])]
+    if not stored:
+        places = [writer.tensor([3], "int32") for _ in places]
+    made = writer.tensor([1, 1, 32] if stored else [1, 1, 1], "float32")
+    writer.operator("SLICE", [fed, *places], [made], version=2)
+    graph = build_graph(parse_model(writer.model([fed, *([] if stored else places)], [made]), "slice"))
+    (node,) = graph.nodes
+    assert takes(graph, node) == stored
+    (described,) = describe_graph(graph, runtime="litert").descriptors
+    assert described.sizes == ((64, 32, 1) if stored else (1, 1024, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "made_shape", "sizes"),
+    [((1, 8, 8, 4), (1, 16, 16, 4), (32, 32, 1)), ((1, 8, 8, 1, 4), (1, 8, 8, 2, 4), (128, 4, 1))],
+)
+def test_what_is_repeated_is_copied_in_pieces(
+    shape: tuple[int, ...], made_shape: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
+    times = [made // fed for made, fed in zip(made_shape, shape, strict=True)]
+    content = operators.with_integers("TILE", "float32", shape, made_shape, [times], version=1)
+    (described,) = describe_graph(build_graph(parse_model(content, "tile")), runtime="litert").descriptors
+    assert described.sizes == sizes
+
+
+def test_shuffled_channels_are_many_small_matrices() -> None:
+    content = operators.with_integers(
+        "TRANSPOSE", "int8", [1, 100, 2, 29], [1, 100, 29, 2], [[0, 1, 3, 2]], options=(26, {})
+    )
+    (described,) = describe_graph(build_graph(parse_model(content, "shuffle")), runtime="litert").descriptors
+    assert described.kernel == "xnnpack/int8/TRANSPOSE/pairs"
+    assert described.sizes == (100, 58, 2)
+    turned = operators.with_integers("TRANSPOSE", "int8", [1, 10, 58], [1, 58, 10], [[0, 2, 1]], options=(26, {}))
+    (described,) = describe_graph(build_graph(parse_model(turned, "turned")), runtime="litert").descriptors
+    assert described.kernel == "xnnpack/int8/TRANSPOSE/last"
+
+
+@pytest.mark.runtime
+def test_channel_multipliers_and_prelu_run_as_probes() -> None:
+    groups = ("float32 depthwise multiplied", "int8 depthwise multiplied", "PRELU float32", "PRELU int8")
+    with quiet_native_output():
+        for group in groups:
+            probes = [probe for probe in all_probes() if probe.group == group]
+            assert len(probes) >= 9
+            Sitting(load_runtime(), probes[0].make(), threads=1)
