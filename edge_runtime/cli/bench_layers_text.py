@@ -31,7 +31,7 @@ def table(document: dict[str, Any]) -> str:
 def _summary(document: dict[str, Any]) -> list[str]:
     threads = document["threads"]
     whole = f"whole {document['whole_ms']:.3f} ms, sum of layers {document['layers_ms']:.3f} ms"
-    how = f"{threads} thread{'s' if threads > 1 else ''}; the shortest of repeated runs"
+    how = f"{threads} thread{'s' if threads > 1 else ''}; medians of repeated runs"
     lines = [f"{whole} ({document['ratio']:.2f} of it), {how}"]
     if left := [row["operator"] for row in document["layers"] if row["measured_ms"] is None]:
         lines.append(f"without {', '.join(left)}, not measured")

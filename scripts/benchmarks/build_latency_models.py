@@ -22,8 +22,8 @@ from typing import Any
 
 DEFAULT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-infer" / "latency-models"
 SETS = {"design": ("DESIGN",), "blind": ("BLIND_SEEN", "BLIND_NEW")}
-SETS |= {"fresh": ("FRESH",), "unseen": ("UNSEEN",), "last": ("LAST",), "new": ("NEW",)}
-MODULES = {name: f"latency_{name.lower()}_architectures" for name in ("FRESH", "UNSEEN", "LAST", "NEW")}
+SETS |= {name.lower(): (name,) for name in ("FRESH", "UNSEEN", "LAST", "NEW", "RECENT")}
+MODULES = {name: f"latency_{name.lower()}_architectures" for name in ("FRESH", "UNSEEN", "LAST", "NEW", "RECENT")}
 NEW_FAMILIES = frozenset({"BLIND_NEW", *MODULES})
 LONGEST_S = 1800
 SAMPLES = 4

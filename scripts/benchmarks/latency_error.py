@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("times", type=Path, nargs="?", help="with report: what measure wrote")
     parser.add_argument("--into", type=Path, default=Path("times.json"), help="with measure: added to (times.json)")
     parser.add_argument("--models", type=Path, default=DEFAULT)
-    parser.add_argument("--set", choices=("design", "blind", "fresh", "unseen", "last", "new"))
+    parser.add_argument("--set", choices=("design", "blind", "fresh", "unseen", "last", "new", "recent"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.25, help="of every model in a round (0.25)")
     parser.add_argument("--stretch", type=float, default=3600.0, help="seconds after which measuring stops (3600)")
