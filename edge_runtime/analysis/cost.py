@@ -24,6 +24,7 @@ WEIGHTED: Final = frozenset(
 CONTROL: Final = frozenset({"WHILE", "IF"})
 """Operators that run other graphs of the file (``loops``)."""
 _ARGUMENT_TYPES: Final = frozenset({"int32", "int64", "bool", "string", "resource", "variant"})
+_PICKING: Final = frozenset({"GATHER", "GATHER_ND", "SLICE", "STRIDED_SLICE"})
 _VIEWS: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST"})
 """The interpreter shares input and output of these: nothing is moved."""
 
@@ -37,15 +38,17 @@ class Cost:
     """Weights and biases; a constant that several operators share is counted with the first."""
     weight_bytes: int
     """Bytes of the constants it reads."""
-    activation_bytes: int
-    """Bytes of computed tensors it reads and writes."""
+    read_bytes: int
+    """Bytes of computed tensors it reads."""
+    made_bytes: int
+    """Bytes of its results."""
     elements: int
     """Values it computes."""
 
     @property
     def bytes_moved(self) -> int:
         """Return bytes read and written when nothing stays in a cache."""
-        return self.weight_bytes + self.activation_bytes
+        return self.weight_bytes + self.read_bytes + self.made_bytes
 
 
 def costs(graph: Graph) -> tuple[Cost, ...]:
@@ -64,14 +67,25 @@ def _cost(graph: Graph, node: Node, counted: set[int]) -> Cost:
         if tensor.index not in counted and _is_parameter(node, tensor):
             counted.add(tensor.index)
             parameters += tensor.elements
-    moved = 0 if node.name in _VIEWS else sum(tensor.size_bytes for tensor in (*computed, *results))
+    made = 0 if node.name in _VIEWS else sum(tensor.size_bytes for tensor in results)
+    read = 0 if node.name in _VIEWS else sum(_read_bytes(graph, node, tensor, made) for tensor in computed)
     return Cost(
         macs=macs(graph, node),
         parameters=parameters,
         weight_bytes=sum(tensor.size_bytes for tensor in constants),
-        activation_bytes=moved,
+        read_bytes=read,
+        made_bytes=made,
         elements=sum(tensor.elements for tensor in results),
     )
+
+
+def _read_bytes(graph: Graph, node: Node, tensor: Tensor, made_bytes: int) -> int:
+    """Return how much of a computed tensor an operator reads: of what it picks from, as much as it makes."""
+    if node.name not in _PICKING or tensor.index != node.inputs[0]:
+        return tensor.size_bytes
+    if node.name == "SLICE" and not all(graph.constant[index] for index in node.inputs[1:3] if index >= 0):
+        return tensor.size_bytes  # how much it takes is computed; the size of its result is not in the file
+    return min(tensor.size_bytes, made_bytes)
 
 
 def _is_parameter(node: Node, tensor: Tensor) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, TypeGuard
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.model_file import Tensor
 
-_COPIED_PARTS: Final = frozenset({"CONCATENATION", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "GATHER"})
+_COPIED_PARTS: Final = frozenset({"CONCATENATION", "SPLIT", "SPLIT_V", "PACK", "UNPACK"})
 _WINDOWS: Final = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D"})
 _REDUCTIONS: Final = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"})
 _BINARY: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"})
@@ -154,6 +154,8 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
         return "", (1, fed.elements // 2, 1)
     elif node.name in _CUTTING and fed is not None:
         inner = _run(fed, result)
+    elif node.name == "GATHER":
+        return "", (result.elements // max(result.shape[-1] if result.shape else 1, 1), inner, 1)
     elif node.name == "TILE" and fed is not None:
         inner = _repeated(fed, result)
     elif node.name == "TRANSPOSE" and fed is not None and fed.shape and result.shape:

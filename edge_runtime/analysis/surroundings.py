@@ -123,9 +123,6 @@ def surroundings_of(graph: Graph, taken: Delegation, *, fused: frozenset[int] = 
     """Return what of a graph its context depends on; operators in ``fused`` are run by the one before them."""
     every, parts = costs(graph), []
     for node, cost in zip(graph.nodes, every, strict=True):
-        fed = [index for index in dict.fromkeys(node.inputs) if index >= 0 and not graph.constant[index]]
-        fed_bytes = sum(graph.tensors[index].size_bytes for index in fed)
-        made_bytes = cost.activation_bytes - fed_bytes if cost.activation_bytes else 0
         if node.index in fused:
             continue
         result = graph.result(node)
@@ -136,8 +133,8 @@ def surroundings_of(graph: Graph, taken: Delegation, *, fused: frozenset[int] = 
                 delegated=taken.segment[node.index] is not None,
                 once=0 < cost.macs <= cost.parameters,
                 weight_bytes=cost.weight_bytes,
-                fed_bytes=fed_bytes if cost.activation_bytes else 0,
-                made_bytes=made_bytes,
+                fed_bytes=cost.read_bytes,
+                made_bytes=cost.made_bytes,
             )
         )
     plain = sum(not part.delegated for part in parts)

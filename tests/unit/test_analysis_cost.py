@@ -21,7 +21,7 @@ def test_a_convolution_counts_every_output_value_times_its_window() -> None:
     assert cost.macs == 5 * 6 * 8 * 3 * 3 * 3
     assert cost.parameters == 8 * 3 * 3 * 3 + 8
     assert cost.weight_bytes == 8 * 27 + 4 * 8
-    assert cost.activation_bytes == 10 * 12 * 3 + 5 * 6 * 8
+    assert cost.read_bytes + cost.made_bytes == 10 * 12 * 3 + 5 * 6 * 8
     assert cost.elements == 5 * 6 * 8
 
 
@@ -147,7 +147,7 @@ def test_element_wise_operators_and_views_have_no_macs_and_views_move_nothing() 
     flat = model.op("RESHAPE", [total, model.weights([2], "int32")], [1, 32])
     adding, reshaping = costs(model.build([fed], [flat]))
     assert (adding.macs, adding.elements, adding.parameters) == (0, 32, 2)
-    assert (reshaping.macs, reshaping.parameters, reshaping.activation_bytes) == (0, 0, 0)
+    assert (reshaping.macs, reshaping.parameters, reshaping.bytes_moved) == (0, 0, reshaping.weight_bytes)
 
 
 def test_weights_that_two_operators_share_are_counted_once() -> None:
@@ -206,3 +206,11 @@ def test_a_fused_lstm_does_its_gates_in_every_step(weights: str, coupled: bool, 
     assert cost.parameters == gates * (32 * 12 + 32 * 32 + 32)
     width = 4 if weights == "float32" else 1
     assert cost.weight_bytes == gates * (width * (32 * 12 + 32 * 32) + 4 * 32)
+
+
+def test_of_what_is_picked_from_only_what_is_made_is_read() -> None:
+    model = ModelBuilder("float32")
+    fed = model.tensor([64, 32])
+    row = model.op("GATHER", [fed, model.weights([1], "int32")], [1, 32])
+    (picking,) = costs(model.build([fed], [row]))
+    assert (picking.read_bytes, picking.made_bytes) == (128, 128)

@@ -300,8 +300,9 @@ def test_shuffled_channels_are_many_small_matrices() -> None:
 
 
 @pytest.mark.runtime
-def test_channel_multipliers_and_prelu_run_as_probes() -> None:
+def test_channel_multipliers_and_prelu_and_picking_run_as_probes() -> None:
     groups = ("float32 depthwise multiplied", "int8 depthwise multiplied", "PRELU float32", "PRELU int8")
+    groups += ("GATHER float32", "GATHER int8")
     with quiet_native_output():
         for group in groups:
             probes = [probe for probe in all_probes() if probe.group == group]

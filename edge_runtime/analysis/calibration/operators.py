@@ -225,6 +225,14 @@ def with_integers(
     return writer.model([fed], [made])
 
 
+def picked(type_name: str, rows: int, inner: int, count: int) -> bytes:
+    """Return GATHER of some of so many rows, as recurrent layers pick a step of a sequence."""
+    writer = ModelWriter()
+    fed, made = writer.tensor([rows, inner], type_name), writer.tensor([count, inner], type_name)
+    writer.operator("GATHER", [fed, writer.integers(range(count))], [made], (23, {}), version=2)
+    return writer.model([fed], [made])
+
+
 def padded(type_name: str, side: int, channels: int) -> bytes:
     """Return PAD of a picture by one pixel all round."""
     writer = ModelWriter()

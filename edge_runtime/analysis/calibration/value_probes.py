@@ -104,6 +104,9 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
         constants = [order]
         shuffle = partial(make.with_integers, "TRANSPOSE", type_name, parts, mixed, constants, options=(26, {}))
         yield Probe(f"TRANSPOSE {type_name} pairs", shuffle)
+    for count in (1, 8):
+        gather = partial(make.picked, type_name, side * side, channels, count)
+        yield Probe(f"GATHER {type_name}", gather)
     pick = partial(make.packed, type_name, [side, side, channels // 2], 2)
     yield Probe(f"PACK {type_name}", pick)
     if side < 80:
