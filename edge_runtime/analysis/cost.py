@@ -7,6 +7,7 @@ values they compute is in ``elements``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -51,8 +52,9 @@ class Cost:
         return self.weight_bytes + self.read_bytes + self.made_bytes
 
 
+@lru_cache(maxsize=1)
 def costs(graph: Graph) -> tuple[Cost, ...]:
-    """Return the cost of every operator, in execution order."""
+    """Return the cost of every operator, in execution order; of the last graph asked for it is remembered."""
     counted: set[int] = set()
     return tuple(_cost(graph, node, counted) for node in graph.nodes)
 
