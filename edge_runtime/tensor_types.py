@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import numpy as np
 
+TYPES_OF_8_BITS: Final = frozenset({"int8", "uint8"})
+
 
 @dataclass(frozen=True, slots=True)
 class TensorType:

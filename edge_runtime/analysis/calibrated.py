@@ -44,7 +44,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     system: str
     seconds: float
     noise: float
-    """How far the minima of two passes are apart, median of the logarithm: the noise floor of one operator."""
+    """How far two passes are apart, median of the logarithm: the noise floor of one operator."""
     contexts: tuple[Context, ...]
     kernels: tuple[Table, ...]
 

@@ -85,9 +85,14 @@ def _read_bytes(graph: Graph, node: Node, tensor: Tensor, made_bytes: int) -> in
     """Return how much of a computed tensor an operator reads: of what it picks from, as much as it makes."""
     if node.name not in _PICKING or tensor.index != node.inputs[0]:
         return tensor.size_bytes
-    if node.name == "SLICE" and not all(graph.constant[index] for index in node.inputs[1:3] if index >= 0):
-        return tensor.size_bytes  # how much it takes is computed; the size of its result is not in the file
+    if node.name == "SLICE" and not cuts_where_stored(graph, node):
+        return tensor.size_bytes  # the size of its result is not in the file
     return min(tensor.size_bytes, made_bytes)
+
+
+def cuts_where_stored(graph: Graph, node: Node) -> bool:
+    """Return whether a SLICE's begin and size are in the file: in loops over sequences each step computes them."""
+    return all(index >= 0 and graph.constant[index] for index in node.inputs[1:3])
 
 
 def _is_parameter(node: Node, tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, TypeGuard
 
+from edge_runtime.analysis.cost import cuts_where_stored
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.model_file import Tensor
 
@@ -15,7 +16,7 @@ _COPIED_PARTS: Final = frozenset({"CONCATENATION", "SPLIT", "SPLIT_V", "PACK", "
 _WINDOWS: Final = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D"})
 _REDUCTIONS: Final = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"})
 _BINARY: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"})
-_CUTTING: Final = frozenset({"SLICE", "STRIDED_SLICE"})
+_IN_PIECES: Final = frozenset({"SLICE", "STRIDED_SLICE", "TILE"})
 _MOST_TAPS: Final = 25
 """XNNPACK has fast depthwise kernels up to a window of 5 by 5; what is larger takes a hundred times as long."""
 _RECURRENT: Final = frozenset(
@@ -149,15 +150,13 @@ def _values(graph: Graph, node: Node, result: Tensor) -> tuple[str, tuple[int, .
     elif node.name == "RESHAPE":
         # Copied in one piece, whatever its shape.
         return "", (1, larger.elements, 1)
-    elif node.name == "SLICE" and fed is not None and not all(graph.constant[at] for at in node.inputs[1:3] if at >= 0):
+    elif node.name == "SLICE" and fed is not None and not cuts_where_stored(graph, node):
         # What is kept of a sequence as a loop goes on: half of it on average.
         return "", (1, fed.elements // 2, 1)
-    elif node.name in _CUTTING and fed is not None:
+    elif node.name in _IN_PIECES and fed is not None:
         inner = _run(fed, result)
     elif node.name == "GATHER":
         return "", (result.elements // max(result.shape[-1] if result.shape else 1, 1), inner, 1)
-    elif node.name == "TILE" and fed is not None:
-        inner = _repeated(fed, result)
     elif node.name == "TRANSPOSE" and fed is not None and fed.shape and result.shape:
         if fed.shape[:-2] == result.shape[:-2] and prod(fed.shape[:-2]) > 1 and fed.shape != result.shape:
             # As channels are shuffled: many small matrices, each turned by itself.
@@ -183,16 +182,6 @@ def _behind(axis: int, tensor: Tensor) -> int:
     """Return how many values lie together from an axis on."""
     rank = len(tensor.shape)
     return prod(tensor.shape[axis if axis >= 0 else rank + axis :])
-
-
-def _repeated(fed: Tensor, result: Tensor) -> int:
-    """Return how many values are copied in one piece: from the last axis on that is repeated."""
-    run = 1
-    for before, after in zip(reversed(fed.shape), reversed(result.shape), strict=False):
-        run *= before
-        if before != after:
-            break
-    return run
 
 
 def _run(fed: Tensor, result: Tensor) -> int:

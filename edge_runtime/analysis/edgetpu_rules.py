@@ -12,6 +12,7 @@ from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.model_file import Tensor
+from edge_runtime.tensor_types import TYPES_OF_8_BITS
 
 SUPPORTED: Final = frozenset(
     {
@@ -22,7 +23,6 @@ SUPPORTED: Final = frozenset(
         "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )  # fmt: skip
-_8_BIT: Final = frozenset({"int8", "uint8"})
 _MOST_SOFTMAX: Final = 16_000
 _DEPTH_GROUP: Final = 4
 _CHUNK: Final = 65_536
@@ -48,7 +48,7 @@ def obstacle(graph: Graph, node: Node, *, quantized: bool = True) -> str | None:
 
 
 def _tensor_obstacle(tensor: Tensor, *, quantized: bool) -> str | None:
-    if quantized and tensor.type.name not in _8_BIT and not tensor.is_variable:
+    if quantized and tensor.type.name not in TYPES_OF_8_BITS and not tensor.is_variable:
         return f"has a {tensor.type.name} tensor; only 8-bit ones map"
     if -1 in tensor.shape_signature:
         return "has a tensor whose size is known at run time only"

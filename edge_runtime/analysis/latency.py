@@ -144,7 +144,8 @@ def _by_calibration(
     taken = delegation(graph, runtime=runtime, enabled=xnnpack)
     fused = fused_away(graph, taken)
     context, around = calibration.context(threads), surroundings_of(graph, taken, fused=fused)
-    single = _of_one_thread(calibration.operators(described, threads=1), tables, [us for us, _ in alone])
+    by_one = tables if threads == 1 else calibration.operators(described, threads=1)
+    single = _of_one_thread(by_one, tables, [us for us, _ in alone])
     counted = [number for number in range(len(alone)) if number not in fused]
     took = Alone.of([single[number] for number in counted], [alone[number][0] for number in counted])
     in_context = repeated_us if repeated else in_context_us

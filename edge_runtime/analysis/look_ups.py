@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
+from edge_runtime.tensor_types import TYPES_OF_8_BITS
 
 _OF_ONE: Final = frozenset(
     {
@@ -18,7 +19,6 @@ _OF_ONE: Final = frozenset(
 )  # fmt: skip
 _OF_TWO: Final = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"})
 _LONGEST: Final = 10
-_8_BIT: Final = frozenset({"int8", "uint8"})
 
 
 def looked_up_chains(graph: Graph, segment: Sequence[int | None]) -> list[tuple[Node, ...]]:
@@ -78,4 +78,4 @@ def _source(graph: Graph, node: Node, values: set[int]) -> int | None:
 
 
 def _has_8_bits(graph: Graph, tensor: int) -> bool:
-    return graph.tensors[tensor].type.name in _8_BIT
+    return graph.tensors[tensor].type.name in TYPES_OF_8_BITS

@@ -14,6 +14,7 @@ from typing import Final
 
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.heap import Heap, round_up
+from edge_runtime.tensor_types import TYPES_OF_8_BITS
 
 _RUNS: Final = 3
 """Inferences until nothing more grows."""
@@ -31,7 +32,6 @@ _STACK_LIMIT_BYTES: Final = 128 * 1024
 """Eigen takes smaller blocks from the stack."""
 _STACK_SEEN_BYTES: Final = 60_000
 """Of the stack, touched before."""
-_8_BIT: Final = frozenset({"int8", "uint8"})
 _ROW_STEP: Final = 8
 _COLUMN_STEP: Final = 4
 _L1_BYTES: Final = 48 * 1024
@@ -170,7 +170,12 @@ def _others(graph: Graph, node: Node) -> Iterator[int]:
     byte for each value).
     """
     fed = graph.operand(node, 0)
-    if node.name == "DEQUANTIZE" and fed is not None and fed.type.name in _8_BIT and not graph.constant[fed.index]:
+    if (
+        node.name == "DEQUANTIZE"
+        and fed is not None
+        and fed.type.name in TYPES_OF_8_BITS
+        and not graph.constant[fed.index]
+    ):
         yield max(fed.elements, 1)
 
 

@@ -12,9 +12,11 @@ from heapq import heappop, heappush
 from math import prod
 from typing import Final, Literal
 
+from edge_runtime.analysis.cost import cuts_where_stored
 from edge_runtime.analysis.graph import Graph, Node
 from edge_runtime.analysis.look_ups import looked_up_chains
 from edge_runtime.model_file import Tensor
+from edge_runtime.tensor_types import TYPES_OF_8_BITS
 
 RuntimeName = Literal["litert", "tflite-runtime"]
 
@@ -34,7 +36,6 @@ _FLOAT_ONLY: Final = frozenset(
     }
 )  # fmt: skip
 _FLOAT: Final = frozenset({"float32", "float16"})
-_8_BIT: Final = frozenset({"int8", "uint8"})
 _WEIGHT_TYPES: Final = frozenset({"int8", "uint8", "int4", "int2"})
 _LANES: Final = 16
 """Output channels are packed in groups; 16 is usual on x86 and Arm."""
@@ -120,7 +121,7 @@ def takes(graph: Graph, node: Node, *, quantized: bool = True) -> bool:
     if node.name == "SPLIT":
         fed = graph.operand(node, 1)
     kinds |= {fed.type.name} if fed else set()
-    if not kinds <= _FLOAT | _8_BIT or (kinds & _8_BIT and not quantized):
+    if not kinds <= _FLOAT | TYPES_OF_8_BITS or (kinds & TYPES_OF_8_BITS and not quantized):
         return False
     limit = _LIMITS.get(node.name)
     if limit and not limit(graph, node):
@@ -162,13 +163,13 @@ def _splits_few(_graph: Graph, node: Node) -> bool:
 
 def _keeps_sign(graph: Graph, node: Node) -> bool:
     fed, result = graph.operand(node, 0), graph.result(node)
-    return not fed or not result or {fed.type.name, result.type.name} != _8_BIT
+    return not fed or not result or {fed.type.name, result.type.name} != TYPES_OF_8_BITS
 
 
 def _scales_alike(graph: Graph, node: Node) -> bool:
     """Tell whether the scales of both inputs are within 2^-10 and 2^8 of the output's."""
     result = graph.result(node)
-    if result is None or result.type.name not in _8_BIT or not result.scale_values:
+    if result is None or result.type.name not in TYPES_OF_8_BITS or not result.scale_values:
         return True
     operands, scale = [graph.operand(node, number) for number in (0, 1)], result.scale_values[0]
     return all(
@@ -181,16 +182,11 @@ def _scales_alike(graph: Graph, node: Node) -> bool:
 def _is_centred(graph: Graph, node: Node) -> bool:
     """Tell whether the second operand of an 8-bit product has the zero point 0 (seen with ai-edge-litert 2.3.0)."""
     right = graph.operand(node, 1)
-    return right is None or right.type.name not in _8_BIT or not any(right.zero_point_values)
-
-
-def _stores_where_it_cuts(graph: Graph, node: Node) -> bool:
-    """Return whether begin and size are in the file: in loops over sequences they are computed at every step."""
-    return all(index >= 0 and graph.constant[index] for index in node.inputs[1:3])
+    return right is None or right.type.name not in TYPES_OF_8_BITS or not any(right.zero_point_values)
 
 
 _LIMITS: Final[dict[str, Callable[[Graph, Node], bool]]] = {
-    "SLICE": _stores_where_it_cuts,
+    "SLICE": cuts_where_stored,
     "CONV_2D": _stores_weights,
     "DEPTHWISE_CONV_2D": _stores_weights_of_its_type,
     "TRANSPOSE_CONV": _stores_weights,
@@ -211,9 +207,9 @@ def packed_bytes(graph: Graph, node: Node, *, int8_lanes: int = _LANES) -> int:
     25 elements has no kernel of its own: it is packed as products of one channel each, padded to a whole group.
     """
     weights = graph.operand(node, 1)
-    if weights is None or not (graph.constant[weights.index] or weights.index in graph.unpacked):
+    if weights is None or not _stores_weights(graph, node):
         return 0
-    is_8_bit = weights.type.name in _8_BIT | {"int4", "int2"}
+    is_8_bit = weights.type.name in TYPES_OF_8_BITS | {"int4", "int2"}
     lanes = int8_lanes if weights.type.name == "int8" else _LANES
     element, ends, deep = (1, 8, _8_BIT_DEPTH) if is_8_bit else (4, 4, 1)
     if node.name == "DEPTHWISE_CONV_2D" and len(weights.shape) == 4:

@@ -90,7 +90,7 @@ class _Measured:
     call: dict[int, tuple[float, float]]
 
     def slowness(self, threads: int, at_s: float) -> float:
-        """Return how many times as long everything took at a moment as it usually did."""
+        """Return how many times as long everything took at a moment as at a calm one."""
         return self.courses[threads].slowness(at_s)
 
 
@@ -99,13 +99,13 @@ def _measure(
 ) -> _Measured:
     """Time everything until ``seconds`` after ``began_s``."""
 
-    def meanwhile(count: int) -> None:
+    def keep_up(count: int) -> None:
         paces[count].keep_up()
 
     threads = tuple(paces)
-    beside = NetworkTimer(runtime, threads=threads, meanwhile=meanwhile)
+    beside = NetworkTimer(runtime, threads=threads, meanwhile=keep_up)
     probes = in_turns([*all_probes(), *beside.probes()])
-    timer = ProbeTimer(probes, runtime, threads=threads, meanwhile=meanwhile)
+    timer = ProbeTimer(probes, runtime, threads=threads, meanwhile=keep_up)
     call = {count: _call(runtime, count) for count in threads}
     chains = _chains(runtime, threads) if seconds >= _CHAINS_FROM_S else {}
     # Setting up takes its time on a busy machine: that must not be all there is.
@@ -120,7 +120,7 @@ def _measure(
 
 
 def _fitted(measured: _Measured, paces: dict[int, Pace]) -> dict[str, Any]:
-    """Return the contexts and the kernels, all at the pace that was usual meanwhile."""
+    """Return the contexts and the kernels, all at the pace of a calm moment."""
     caches = read_caches()
     tables = tuple(fit_kernels(measured.timer.points(measured.slowness), caches))
     wholes = measured.beside.wholes(_by(tables), measured.slowness)

@@ -11,6 +11,7 @@ from edge_runtime.analysis.calibration.timing import (
     Meanwhile,
     Slowness,
     Timed,
+    nothing,
     time_within,
     together,
     undisturbed,
@@ -45,8 +46,8 @@ def _some(probes: list[Probe]) -> list[Probe]:
 class NetworkTimer:
     """Times networks pass after pass. One thread calls it."""
 
-    def __init__(self, runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile | None = None) -> None:
-        self._runtime, self._threads, self._meanwhile = runtime, threads, meanwhile or (lambda _threads: None)
+    def __init__(self, runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile = nothing) -> None:
+        self._runtime, self._threads, self._meanwhile = runtime, threads, meanwhile
         self._networks = [
             (network, describe_graph(build_graph(parse_model(network.make(), "network")), runtime=runtime.name))
             for network in networks()

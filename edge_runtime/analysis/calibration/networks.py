@@ -26,6 +26,7 @@ NETWORKS: Final = _PATTERNS + _MIXTURES + _TURNS + _LARGE
 _MOST_MACS: Final = 150_000_000
 _TYPES: Final = ("float32", "int8", "float32", "int8", "uint8")
 _DENSE_WIDTHS: Final = ((16, 32, 64), (32, 64, 128, 256), (64, 128, 256, 512))
+_SWISH: Final = partial(make.unary, "HARD_SWISH")
 _HEAVY_WIDTHS: Final = ((256, 512, 768), (512, 1024), (768, 1024, 1536))
 
 
@@ -68,9 +69,6 @@ def patterns(count: int) -> Iterator[Network]:
         kind, build = kinds[number % len(kinds)]
         type_name = _TYPES[(number % len(kinds) + number // len(kinds)) % len(_TYPES)]
         yield build(random, Wiring("int8" if kind in _NOT_UNSIGNED and type_name == "uint8" else type_name, kind))
-
-
-_SWISH: Final = partial(make.unary, "HARD_SWISH")
 
 
 def chain(length: int, *, side: int, channels: int) -> Network:
@@ -252,7 +250,7 @@ _NOT_UNSIGNED: Final = frozenset({"rows", "steps", "joined", "heavy"})
 def _swish(random: Random, network: Wiring, x: Value) -> Value:
     """Return x by HARD_SWISH, or by x times LOGISTIC(x)."""
     if network.type != "uint8" and random.random() < 0.5:
-        return network.add(partial(make.unary, "HARD_SWISH"), x)
+        return network.add(_SWISH, x)
     return network.add(partial(make.binary, "MUL"), x, network.add(partial(make.unary, "LOGISTIC"), x))
 
 

@@ -267,26 +267,3 @@ def packed(type_name: str, shape: Sequence[int], count: int) -> bytes:
     made = writer.tensor([count, *shape], type_name)
     writer.operator("PACK", parts, [made], (59, {0: Scalar("i", count), 1: Scalar("i", 0)}), version=2)
     return writer.model(parts, [made])
-
-
-def chain(name: str, type_name: str, count: int) -> bytes:
-    """Return ``count`` tiny operators one after the other: what an inference and an operator cost at least."""
-    writer = ModelWriter()
-    first = fed = writer.tensor([1, 16], type_name)
-    for _ in range(count):
-        made = writer.tensor([1, 16], type_name)
-        writer.operator(name, [fed], [made], None, version=1)
-        fed = made
-    return writer.model([first], [fed])
-
-
-def alternating(count: int) -> bytes:
-    """Return ``count`` pairs of a tiny operator that XNNPACK takes and one that it does not."""
-    writer = ModelWriter()
-    first = fed = writer.tensor([1, 16], "float32")
-    for _ in range(count):
-        taken, left = writer.tensor([1, 16], "float32"), writer.tensor([1, 16], "float32")
-        writer.operator("ABS", [fed], [taken])
-        writer.operator("REVERSE_V2", [taken, writer.integers([1])], [left])
-        fed = left
-    return writer.model([first], [fed])

@@ -33,7 +33,7 @@ LOOKING_SHARE: Final = 0.07
 """Of the time, at most, goes to looking: on a slow machine looks are longer, and further apart."""
 CALM_SHARE: Final = 0.25
 """Of all looks, were no slower than the pace that is 1: what a model takes when nothing else is going on is predicted,
-as the shortest of a few repeated runs shows it; half of all runs take longer.
+as the shortest of a few repeated runs shows it; most runs take longer.
 """
 SMOOTHED_S: Final = 0.5
 """Standard deviation of the weights (Gauss) that looks have for the pace of a moment."""
@@ -78,7 +78,6 @@ class Pace:
         self, runtime: Runtime, *, threads: int, reference_us: Sequence[float] = (), every_s: float = EVERY_S
     ) -> None:
         self._sittings = [Sitting(runtime, content, threads=threads) for content in references()]
-        self.threads = threads
         self._runs = [sitting.runs_in(BATCH_S) for sitting in self._sittings]
         self._every_s, self._next_s = every_s, 0.0
         self._looks: list[tuple[float, tuple[float, ...]]] = []

@@ -33,6 +33,10 @@ Meanwhile = Callable[[int], object]
 """Called after everything that was timed, with the number of its threads."""
 
 
+def nothing(_threads: int) -> None:
+    """Do nothing meanwhile."""
+
+
 def undisturbed(_threads: int, _at_s: float) -> float:
     """Return 1: a machine that is always as fast."""
     return 1.0
@@ -152,10 +156,9 @@ class ProbeTimer:
     """Times a list of probes pass after pass. Those that do not run here are left out. One thread calls it."""
 
     def __init__(
-        self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile | None = None
+        self, probes: Sequence[Probe], runtime: Runtime, *, threads: Sequence[int], meanwhile: Meanwhile = nothing
     ) -> None:
-        self._probes, self._runtime, self._threads = probes, runtime, threads
-        self._meanwhile = meanwhile or (lambda _threads: None)
+        self._probes, self._runtime, self._threads, self._meanwhile = probes, runtime, threads, meanwhile
         self._found: dict[tuple[int, int], tuple[Descriptor, list[Timed]]] = {}
         self._left_out: set[int] = set()
         self._following = 0

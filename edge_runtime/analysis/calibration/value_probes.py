@@ -101,8 +101,7 @@ def _moved(type_name: str, side: int, channels: int) -> Iterator[Probe]:
     for groups in (2, 4):
         parts, order = [1, side * side, groups, channels // groups], [0, 1, 3, 2]
         mixed = [1, side * side, channels // groups, groups]
-        constants = [order]
-        shuffle = partial(make.with_integers, "TRANSPOSE", type_name, parts, mixed, constants, options=(26, {}))
+        shuffle = partial(make.with_integers, "TRANSPOSE", type_name, parts, mixed, [order], options=(26, {}))
         yield Probe(f"TRANSPOSE {type_name} pairs", shuffle)
     for count in (1, 8):
         gather = partial(make.picked, type_name, side * side, channels, count)
